@@ -1,0 +1,1 @@
+"""Keypoints to target heatmaps and back, in torch, on any device."""

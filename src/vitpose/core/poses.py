@@ -1,0 +1,324 @@
+"""Results: boxes that were found and poses that were estimated. Frozen, typed, checked by shape."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vitpose.core.errors import InputError, UsageError
+from vitpose.core.extras import require
+from vitpose.core.geometry import Size, as_boxes, xyxy_to_xywh
+from vitpose.core.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    import pyarrow
+    import supervision
+
+SCHEMA = "vitpose.poses/1"
+"""Name and version of the JSON form; ``docs/schema.md`` describes every field."""
+
+COUNTED_SCORE = 0.2
+"""Keypoints at or below this score do not count in a person's score (the ViTPose evaluation protocol)."""
+
+
+def _frozen(values: ArrayLike, dtype: type, shape: tuple[int | None, ...], what: str) -> NDArray[Any]:
+    array = np.array(values, dtype=dtype)
+    if array.size == 0 and 0 in [side for side in shape if side is not None]:
+        array = array.reshape([0 if side is None else side for side in shape])
+    fits = array.ndim == len(shape) and all(b is None or a == b for a, b in zip(array.shape, shape, strict=True))
+    if not fits:
+        wanted = tuple("any" if side is None else side for side in shape)
+        raise UsageError(f"{what} must have shape {wanted}, not {array.shape}")
+    array.flags.writeable = False
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """Boxes of the people (or animals) in one picture.
+
+    Attributes:
+        xyxy: ``(people, 4)`` float32 in upright picture pixels.
+        scores: ``(people,)`` float32, the detector's; ones for boxes that were given.
+        labels: class name of each box.
+    """
+
+    xyxy: NDArray[np.float32]
+    scores: NDArray[np.float32] = field(default=None)  # type: ignore[assignment]
+    labels: tuple[str, ...] = field(default=None)  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        """Check and freeze.
+
+        Raises:
+            InputError: a box is not a box, see ``as_boxes``.
+            UsageError: the fields disagree about the number of people.
+        """
+        xyxy = as_boxes(self.xyxy)
+        xyxy.flags.writeable = False
+        people = len(xyxy)
+        scores = np.ones(people) if self.scores is None else self.scores
+        labels = ("person",) * people if self.labels is None else tuple(self.labels)
+        if len(labels) != people:
+            raise UsageError(f"{len(labels)} labels for {people} boxes")
+        object.__setattr__(self, "xyxy", xyxy)
+        object.__setattr__(self, "scores", _frozen(scores, np.float32, (people,), "box scores"))
+        object.__setattr__(self, "labels", labels)
+
+    def __len__(self) -> int:
+        return len(self.xyxy)
+
+    def __getitem__(self, people: slice | NDArray[Any] | Sequence[int]) -> "Boxes":
+        """Select boxes by slice, mask or positions."""
+        chosen = np.arange(len(self))[people if isinstance(people, slice) else np.asarray(people)]
+        return Boxes(self.xyxy[chosen], self.scores[chosen], tuple(self.labels[i] for i in chosen))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where a result comes from: enough to make it again."""
+
+    model: str = ""
+    dataset: str = ""
+    sha256: str = ""
+    engine: str = ""
+    detector: str = ""
+    version: str = ""
+    settings: tuple[tuple[str, str], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for a result file."""
+        plain = {name: getattr(self, name) for name in ("model", "dataset", "sha256", "engine", "detector", "version")}
+        return plain | {"settings": dict(self.settings)}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Provenance":
+        """Read what ``to_dict`` wrote; fields of newer versions are ignored."""
+        names = ("model", "dataset", "sha256", "engine", "detector", "version")
+        settings = tuple((str(key), str(value)) for key, value in plain.get("settings", {}).items())
+        return cls(**{name: str(plain.get(name, "")) for name in names}, settings=settings)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Poses:
+    """The poses in one picture. All keypoints of all people are always there; a low score marks a doubtful one.
+
+    Attributes:
+        xy: ``(people, keypoints, 2)`` float32 x, y in upright picture pixels.
+        scores: ``(people, keypoints)`` float32, the peak of each heatmap (about 0..1, not a probability).
+        boxes: ``(people, 4)`` float32 xyxy, the boxes the poses were estimated from.
+        box_scores: ``(people,)`` float32.
+        labels: class name of each box.
+        track_ids: ``(people,)`` int64, or None when nothing was tracked.
+        skeleton: names, edges, mirror pairs.
+        image_size: size of the upright picture.
+        threshold: the score below which a keypoint counts as not seen: one number, or one a keypoint.
+        model: where the result comes from.
+    """
+
+    xy: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    box_scores: NDArray[np.float32]
+    skeleton: Skeleton
+    image_size: Size
+    labels: tuple[str, ...] = field(default=None)  # type: ignore[assignment]
+    track_ids: NDArray[np.int64] | None = None
+    threshold: float | NDArray[np.float32] = 0.3
+    model: Provenance = Provenance()
+
+    def __post_init__(self) -> None:
+        """Check shapes and freeze the arrays (copies: the caller's stay his).
+
+        Raises:
+            UsageError: a field has the wrong shape.
+        """
+        people, keypoints = len(self.boxes), len(self.skeleton)
+        shapes: dict[str, tuple[type, tuple[int | None, ...]]] = {
+            "xy": (np.float32, (people, keypoints, 2)),
+            "scores": (np.float32, (people, keypoints)),
+            "boxes": (np.float32, (people, 4)),
+            "box_scores": (np.float32, (people,)),
+        }
+        for name, (dtype, shape) in shapes.items():
+            object.__setattr__(self, name, _frozen(getattr(self, name), dtype, shape, name))
+        if self.track_ids is not None:
+            object.__setattr__(self, "track_ids", _frozen(self.track_ids, np.int64, (people,), "track_ids"))
+        labels = ("person",) * people if self.labels is None else tuple(self.labels)
+        if len(labels) != people:
+            raise UsageError(f"{len(labels)} labels for {people} people")
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "image_size", Size(*map(int, self.image_size)))
+        if not np.isscalar(self.threshold):
+            object.__setattr__(self, "threshold", _frozen(self.threshold, np.float32, (keypoints,), "threshold"))
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, people: slice | NDArray[Any] | Sequence[int]) -> "Poses":
+        """Select people by slice, mask or positions."""
+        chosen = np.arange(len(self))[people if isinstance(people, slice) else np.asarray(people)]
+        return replace(
+            self,
+            xy=self.xy[chosen],
+            scores=self.scores[chosen],
+            boxes=self.boxes[chosen],
+            box_scores=self.box_scores[chosen],
+            labels=tuple(self.labels[i] for i in chosen),
+            track_ids=None if self.track_ids is None else self.track_ids[chosen],
+        )
+
+    def __repr__(self) -> str:
+        size = f"{self.image_size.width}x{self.image_size.height}"
+        return f"Poses({len(self)} people, {self.skeleton.name}, picture {size}, model {self.model.model!r})"
+
+    @property
+    def visible(self) -> NDArray[np.bool_]:
+        """``(people, keypoints)``: score at or above the threshold."""
+        return np.asarray(self.scores >= self.threshold)
+
+    @property
+    def score(self) -> NDArray[np.float32]:
+        """``(people,)`` box score times the mean score of the keypoints above 0.2; 0 when there is none.
+
+        This is the instance score of the ViTPose evaluation protocol, by which people are ranked.
+        """
+        counted = self.scores > COUNTED_SCORE
+        total = np.where(counted, self.scores, 0).sum(axis=1)
+        mean = total / np.maximum(counted.sum(axis=1), 1)
+        return (self.box_scores * mean).astype(np.float32)
+
+    @classmethod
+    def empty(cls, skeleton: Skeleton, image_size: Size, **fields: Any) -> "Poses":
+        """Return the result of a picture nobody is in: arrays of shape ``(0, keypoints, 2)``."""
+        keypoints = len(skeleton)
+        return cls(
+            xy=np.zeros((0, keypoints, 2), np.float32),
+            scores=np.zeros((0, keypoints), np.float32),
+            boxes=np.zeros((0, 4), np.float32),
+            box_scores=np.zeros(0, np.float32),
+            skeleton=skeleton,
+            image_size=image_size,
+            **fields,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data in the documented schema (``docs/schema.md``); numbers keep float32 precision."""
+        people = [
+            {
+                "box_xyxy": _numbers(self.boxes[i]),
+                "box_score": _number(self.box_scores[i]),
+                "label": self.labels[i],
+                "score": _number(self.score[i]),
+                "track_id": None if self.track_ids is None else int(self.track_ids[i]),
+                "keypoints": [[*_numbers(xy), _number(s)] for xy, s in zip(self.xy[i], self.scores[i], strict=True)],
+            }
+            for i in range(len(self))
+        ]
+        threshold = self.threshold
+        return {
+            "schema": SCHEMA,
+            "image": {"height": self.image_size.height, "width": self.image_size.width},
+            "skeleton": self.skeleton.to_dict(),
+            "threshold": _numbers(threshold) if isinstance(threshold, np.ndarray) else float(threshold),
+            "model": self.model.to_dict(),
+            "people": people,
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any], *, where: str = "poses") -> "Poses":
+        """Read what ``to_dict`` wrote.
+
+        Raises:
+            InputError: another schema, or fields that are missing or of the wrong kind.
+        """
+        if plain.get("schema") != SCHEMA:
+            raise InputError(f"{where}: schema is {plain.get('schema')!r}, this version reads {SCHEMA!r}")
+        try:
+            people = plain["people"]
+            skeleton = Skeleton.from_dict(plain["skeleton"], where=where)
+            points = np.array([person["keypoints"] for person in people], np.float32).reshape(-1, len(skeleton), 3)
+            ids = [person["track_id"] for person in people]
+            return cls(
+                xy=points[..., :2],
+                scores=points[..., 2],
+                boxes=np.array([person["box_xyxy"] for person in people], np.float32).reshape(-1, 4),
+                box_scores=np.array([person["box_score"] for person in people], np.float32),
+                labels=tuple(person["label"] for person in people),
+                track_ids=None if not ids or None in ids else np.array(ids, np.int64),
+                skeleton=skeleton,
+                image_size=Size(plain["image"]["height"], plain["image"]["width"]),
+                threshold=plain["threshold"],
+                model=Provenance.from_dict(plain["model"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{where}: not a valid {SCHEMA} file: {error!r}") from error
+
+    def to_coco_results(self, image_id: int | str, *, category_id: int = 1) -> list[dict[str, Any]]:
+        """Return COCO keypoint results, one entry a person, as pycocotools and faster-coco-eval load them."""
+        triples = np.concatenate([self.xy, self.scores[..., None]], axis=-1).reshape(len(self), -1)
+        entries = []
+        for i in range(len(self)):
+            entry: dict[str, Any] = {
+                "image_id": image_id,
+                "category_id": category_id,
+                "keypoints": _numbers(triples[i]),
+                "score": _number(self.score[i]),
+                "bbox": _numbers(xyxy_to_xywh(self.boxes[i])),
+            }
+            if self.track_ids is not None:
+                entry["track_id"] = int(self.track_ids[i])
+            entries.append(entry)
+        return entries
+
+    def to_supervision(self) -> "supervision.KeyPoints":
+        """Return a ``supervision.KeyPoints`` with all keypoints, their scores and the ``visible`` mask."""
+        sv = require("supervision", "all", "to_supervision")
+        data: dict[str, Any] = {"xyxy": np.array(self.boxes), "class_name": np.array(self.labels, dtype=object)}
+        if self.track_ids is not None:
+            data["track_id"] = np.array(self.track_ids)
+        keypoints: supervision.KeyPoints = sv.KeyPoints(
+            xy=np.array(self.xy),
+            keypoint_confidence=np.array(self.scores),
+            detection_confidence=np.array(self.box_scores),
+            visible=self.visible,
+            class_id=np.zeros(len(self), dtype=int),
+            data=data,
+        )
+        return keypoints
+
+    def to_table(self) -> "pyarrow.Table":
+        """Return a ``pyarrow.Table`` in long form: one row a person and keypoint."""
+        pa = require("pyarrow", "all", "to_table")
+        people, keypoints = len(self), len(self.skeleton)
+        ids = None if self.track_ids is None else np.repeat(self.track_ids, keypoints)
+        table: pyarrow.Table = pa.table(
+            {
+                "person": pa.array(np.repeat(np.arange(people, dtype=np.int32), keypoints)),
+                "track_id": pa.nulls(people * keypoints, pa.int64()) if ids is None else pa.array(ids),
+                "label": pa.array(list(np.repeat(np.array(self.labels, dtype=object), keypoints)), pa.string()),
+                "person_score": pa.array(np.repeat(self.score, keypoints)),
+                "box_score": pa.array(np.repeat(self.box_scores, keypoints)),
+                **{
+                    name: pa.array(np.repeat(self.boxes[:, column], keypoints))
+                    for column, name in enumerate(("box_x1", "box_y1", "box_x2", "box_y2"))
+                },
+                "keypoint": pa.array(list(self.skeleton.keypoints) * people, pa.string()),
+                "x": pa.array(self.xy[..., 0].ravel()),
+                "y": pa.array(self.xy[..., 1].ravel()),
+                "score": pa.array(self.scores.ravel()),
+                "visible": pa.array(self.visible.ravel()),
+            }
+        )
+        return table
+
+
+def _number(value: Any) -> float:
+    """Shortest decimal that reads back to the same float32."""
+    return float(str(np.float32(value)))
+
+
+def _numbers(values: Any) -> list[float]:
+    return [_number(value) for value in np.asarray(values).ravel()]

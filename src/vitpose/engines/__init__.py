@@ -1,0 +1,1 @@
+"""uint8 crops in, float32 heatmaps out."""

@@ -1,0 +1,1 @@
+"""Pure torch: the ViTPose family. Knows nothing of pictures, boxes or files."""
