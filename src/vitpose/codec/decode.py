@@ -1,0 +1,197 @@
+"""From heatmaps to keypoints: the peak, then a step to its sub-pixel place.
+
+The ``udp`` step is DARK (Zhang et al. 2020, section 3.2) as the original release computes it: blur, clip to
+[1e-3, 50], logarithm, one Newton step from the peak pixel. Two things differ on purpose. Only the patch round each peak
+is blurred, because the step reads nothing else. And a step is taken only where it means something: the logarithm curves
+down in all directions and the step stays within one pixel of the peak.
+
+Every sum over taps below is written as a chain of element-wise operations, and not as a matrix product, so that a
+person's result is the same to the last bit whoever else is in the batch.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from vitpose.core.geometry import Convention
+
+_CHUNK_PIXELS = 1 << 22
+"""Heatmap pixels worked on at a time: 16 MiB as float32."""
+
+_LOWEST, _HIGHEST = 1e-3, 50.0
+_RIDGE = 1.1920929e-07
+
+
+def find_keypoints(
+    heatmaps: Tensor, convention: Convention, sigma: float, decode_sigma: float
+) -> tuple[Tensor, Tensor]:
+    """Find one keypoint a heatmap.
+
+    Args:
+        heatmaps: ``(people, keypoints, height, width)`` of any floating type.
+        convention: ``udp`` or ``msra``.
+        sigma: standard deviation of the targets the head was trained with, in heatmap pixels.
+        decode_sigma: standard deviation of the blur, in heatmap pixels.
+
+    Returns:
+        ``(people, keypoints, 2)`` float32 x, y in heatmap pixels and ``(people, keypoints)`` float32 scores.
+    """
+    people, keypoints, height, width = heatmaps.shape
+    xy = torch.empty((people, keypoints, 2), dtype=torch.float32, device=heatmaps.device)
+    scores = torch.empty((people, keypoints), dtype=torch.float32, device=heatmaps.device)
+    step = max(1, _CHUNK_PIXELS // max(1, keypoints * height * width))
+    for start in range(0, people, step):
+        part = heatmaps[start : start + step].to(torch.float32)
+        maps = part.reshape(-1, height, width)
+        places, maxima = _decode_maps(maps, convention, sigma, decode_sigma)
+        xy[start : start + step] = places.reshape(-1, keypoints, 2)
+        scores[start : start + step] = maxima.reshape(-1, keypoints)
+    return xy, scores
+
+
+def kernel_radius(decode_sigma: float) -> int:
+    """Return how far the blur reaches, in heatmap pixels.
+
+    OpenCV pairs a kernel of ``2 r + 1`` taps with ``sigma = 0.3 (r - 1) + 0.8``; this is its inverse: 5 for sigma 2
+    (the 11x11 kernel of the original), 8 for sigma 3 (the 17x17 kernel used with 96x72 heatmaps). It is never below 5,
+    which is what ``transformers`` uses with 0.8.
+    """
+    return max(5, round((decode_sigma - 0.8) / 0.3) + 1)
+
+
+def _decode_maps(maps: Tensor, convention: Convention, sigma: float, decode_sigma: float) -> tuple[Tensor, Tensor]:
+    """Decode ``(maps, height, width)`` float32 into ``(maps, 2)`` heatmap pixels and ``(maps,)`` scores."""
+    height, width = maps.shape[1:]
+    flat = maps.reshape(len(maps), height * width)
+    scores, index = flat.amax(dim=1), flat.argmax(dim=1)
+    rows, columns = index // width, index % width
+    peaks = torch.stack([columns, rows], dim=1).to(torch.float32)
+    if convention == "udp":
+        offsets = _newton_steps(_log_neighbours(maps, rows, columns, sigma, decode_sigma))
+    else:
+        offsets = _quarter_steps(maps, rows, columns)
+    xy = torch.where((scores > 0)[:, None], peaks + offsets, peaks)
+    broken = ~torch.isfinite(scores)
+    center = torch.tensor([(width - 1) / 2, (height - 1) / 2], device=maps.device)
+    return torch.where(broken[:, None], center, xy), torch.where(broken, 0.0, scores)
+
+
+def _quarter_steps(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Return ``(maps, 2)`` steps of a quarter pixel towards the higher neighbour, none near the rim."""
+    height, width = maps.shape[1:]
+    flat = maps.reshape(len(maps), height * width)
+    inside = (columns > 1) & (columns < width - 1) & (rows > 1) & (rows < height - 1)
+    center = torch.where(inside, rows * width + columns, 0)
+    near = [torch.where(inside, center + delta, 0) for delta in (1, -1, width, -width)]
+    right, left, below, above = torch.gather(flat, 1, torch.stack(near, dim=1)).unbind(dim=1)
+    slopes = torch.stack([right - left, below - above], dim=1)
+    return 0.25 * torch.sign(torch.nan_to_num(slopes))
+
+
+def _newton_steps(log: Tensor) -> Tensor:
+    """Return ``(maps, 2)`` Newton steps from ``(maps, 3, 3)`` log values; zero where a step makes no sense."""
+    middle, left, right = log[:, 1, 1], log[:, 1, 0], log[:, 1, 2]
+    above, below = log[:, 0, 1], log[:, 2, 1]
+    dx, dy = 0.5 * (right - left), 0.5 * (below - above)
+    dxx = right - 2 * middle + left + _RIDGE
+    dyy = below - 2 * middle + above + _RIDGE
+    dxy = 0.5 * (log[:, 2, 2] - right - below + 2 * middle - left - above + log[:, 0, 0])
+    determinant = dxx * dyy - dxy * dxy
+    steps = torch.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], dim=1) / determinant[:, None]
+    peaked = (dxx < 0) & (determinant > 0)
+    near = (steps.abs() <= 1).all(dim=1)  # false for NaN as well
+    return torch.where((peaked & near)[:, None], steps, 0.0)
+
+
+def _log_neighbours(maps: Tensor, rows: Tensor, columns: Tensor, sigma: float, decode_sigma: float) -> Tensor:
+    """Return ``(maps, 3, 3)``: the logarithm of the blurred heatmap at the peak and its eight neighbours.
+
+    Blurring is separable and local, so the patch the nine values depend on gives exactly what blurring the whole
+    heatmap would.
+    """
+    height, width = maps.shape[1:]
+    radius = kernel_radius(decode_sigma)
+    reach = torch.arange(-radius - 1, radius + 2, device=maps.device)
+    row_places, column_places = rows[:, None] + reach, columns[:, None] + reach
+    extend = decode_sigma >= 1
+    inside = _clamped if extend else _mirrored
+    index = inside(row_places, height)[:, :, None] * width + inside(column_places, width)[:, None, :]
+    patch = torch.gather(maps.reshape(len(maps), -1), 1, index.reshape(len(maps), -1)).reshape(index.shape)
+    taps = _gaussian_taps(decode_sigma, radius)
+    if extend:
+        profiles = _blur(patch, taps, 1)[:, 1, :], _blur(patch, taps, 2)[:, :, 1]
+        across = _continuation(profiles[0], columns, width, sigma)
+        down = _continuation(profiles[1], rows, height, sigma)
+        patch = patch * across[:, None, :] * down[:, :, None]
+    blurred = _blur(_blur(patch, taps, 2), taps, 1)
+    return blurred.clamp(_LOWEST, _HIGHEST).log()
+
+
+def _gaussian_taps(sigma: float, radius: int) -> list[float]:
+    weights = [math.exp(-(offset**2) / (2 * sigma**2)) for offset in range(-radius, radius + 1)]
+    return [weight / sum(weights) for weight in weights]
+
+
+def _blur(patch: Tensor, taps: list[float], axis: int) -> Tensor:
+    """Blur along ``axis`` and keep the places where the kernel fits: the middle three."""
+    length = patch.shape[axis] - len(taps) + 1
+    total = patch.narrow(axis, 0, length) * taps[0]
+    for offset, tap in enumerate(taps[1:], start=1):
+        total = total + patch.narrow(axis, offset, length) * tap
+    return total
+
+
+def _clamped(places: Tensor, length: int) -> Tensor:
+    """Repeat the edge pixel beyond the edge."""
+    return places.clamp(0, length - 1)
+
+
+def _mirrored(places: Tensor, length: int) -> Tensor:
+    """Mirror with the edge pixel repeated, as ``scipy.ndimage`` does in mode ``reflect``.
+
+    The blurred heatmap is then mirrored as well, so that its value one pixel beyond the edge equals the edge's: the
+    padding that ``transformers`` gives the logarithm comes out by itself.
+    """
+    around = places.remainder(2 * length)
+    return torch.minimum(around, 2 * length - 1 - around)
+
+
+def _continuation(profile: Tensor, peaks: Tensor, length: int, sigma: float) -> Tensor:
+    """Return factors that turn repeated edge pixels into the peak's own Gaussian, along one axis.
+
+    Args:
+        profile: ``(maps, reach)`` the patch, averaged over the other axis with the blur's weights.
+        peaks: ``(maps,)`` the peak's place along this axis.
+        length: number of pixels of the heatmap along this axis.
+        sigma: standard deviation of the targets.
+
+    Returns:
+        ``(maps, reach)`` factors, 1 inside the heatmap.
+    """
+    low = _fall_off(profile, peaks, sigma)
+    high = _fall_off(profile.flip(1), length - 1 - peaks, sigma).flip(1)
+    return low * high
+
+
+def _fall_off(profile: Tensor, distance: Tensor, sigma: float) -> Tensor:
+    """Return the factors beyond the low edge, which is ``distance`` pixels before the middle of ``profile``.
+
+    A Gaussian's logarithm L is a parabola of known curvature, so two values inside fix all outside:
+    ``L(-n) = L(0) - n (L(1) - L(0)) - n (n + 1) / (2 sigma^2)``. The slope ``L(1) - L(0)`` is one number a heatmap and
+    edge, because a Gaussian is separable; it is taken from the averaged profile, and held to what a peak within one
+    pixel of the found one allows, so that noise cannot build a second peak outside.
+    """
+    middle = profile.shape[1] // 2
+    edge = middle - distance
+    first, second = (
+        torch.gather(profile, 1, (edge + ahead).clamp(0, profile.shape[1] - 1)[:, None])[:, 0] for ahead in (0, 1)
+    )
+    expected = (2 * distance.to(profile.dtype) - 1) / (2 * sigma**2)
+    measured = torch.log(second / first)
+    known = (first > 0) & (second > 0) & torch.isfinite(measured)
+    slope = torch.where(known, measured, expected)
+    slope = torch.minimum(torch.maximum(slope, expected - sigma**-2), expected + sigma**-2)
+    places = torch.arange(profile.shape[1], device=profile.device)
+    beyond = (edge[:, None] - places).clamp(min=0).to(profile.dtype)
+    return torch.exp(-beyond * slope[:, None] - beyond * (beyond + 1) / (2 * sigma**2))
