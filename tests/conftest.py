@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -21,3 +22,8 @@ def shared() -> Path:
     if folder is None:
         pytest.skip("the real pictures and labels (a folder `shared` beside the checkout) are not here")
     return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

@@ -17,11 +17,11 @@ def require(module: str, extra: str, purpose: str) -> ModuleType:
     Raises:
         MissingExtraError: the module is not installed.
     """
+    package = module.partition(".")[0]
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+        if error.name is None or error.name.partition(".")[0] != package:
             raise
-        raise MissingExtraError(
-            f"{purpose} needs {module.split('.')[0]}, which is not installed: pip install 'vitpose[{extra}]'"
-        ) from error
+        message = f"{purpose} needs {package}, which is not installed: pip install 'vitpose[{extra}]'"
+        raise MissingExtraError(message) from error

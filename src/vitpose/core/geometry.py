@@ -225,7 +225,8 @@ def _warp_one(image: NDArray[np.uint8], matrix: Floats, crop: NDArray[np.uint8])
     shrink = int(np.ceil(max(part.shape[:2]) / _WARP_LIMIT))
     if shrink > 1:
         before = part.shape
-        part = cv2.resize(part, (before[1] // shrink, before[0] // shrink), interpolation=cv2.INTER_AREA)
+        smaller = (max(before[1] // shrink, 1), max(before[0] // shrink, 1))
+        part = np.asarray(cv2.resize(part, smaller, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         ratio = np.array([before[1] / part.shape[1], before[0] / part.shape[0]])
         local[:, 2] += local[:, :2] @ ((ratio - 1) / 2)
         local[:, :2] *= ratio

@@ -1,7 +1,7 @@
 """Results: boxes that were found and poses that were estimated. Frozen, typed, checked by shape."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from vitpose.core.geometry import Size, as_boxes, xyxy_to_xywh
 from vitpose.core.skeleton import Skeleton
 
 if TYPE_CHECKING:
-    import pyarrow
+    import pyarrow as pa
     import supervision
 
 SCHEMA = "vitpose.poses/1"
@@ -23,8 +23,12 @@ COUNTED_SCORE = 0.2
 """Keypoints at or below this score do not count in a person's score (the ViTPose evaluation protocol)."""
 
 
+_FILLED: Any = None
+"""Default of fields that ``__post_init__`` fills with one value a person."""
+
+
 def _frozen(values: ArrayLike, dtype: type, shape: tuple[int | None, ...], what: str) -> NDArray[Any]:
-    array = np.array(values, dtype=dtype)
+    array: NDArray[Any] = np.array(values, dtype=dtype)
     if array.size == 0 and 0 in [side for side in shape if side is not None]:
         array = array.reshape([0 if side is None else side for side in shape])
     fits = array.ndim == len(shape) and all(b is None or a == b for a, b in zip(array.shape, shape, strict=True))
@@ -46,8 +50,8 @@ class Boxes:
     """
 
     xyxy: NDArray[np.float32]
-    scores: NDArray[np.float32] = field(default=None)  # type: ignore[assignment]
-    labels: tuple[str, ...] = field(default=None)  # type: ignore[assignment]
+    scores: NDArray[np.float32] = _FILLED
+    labels: tuple[str, ...] = _FILLED
 
     def __post_init__(self) -> None:
         """Check and freeze.
@@ -124,7 +128,7 @@ class Poses:
     box_scores: NDArray[np.float32]
     skeleton: Skeleton
     image_size: Size
-    labels: tuple[str, ...] = field(default=None)  # type: ignore[assignment]
+    labels: tuple[str, ...] = _FILLED
     track_ids: NDArray[np.int64] | None = None
     threshold: float | NDArray[np.float32] = 0.3
     model: Provenance = Provenance()
@@ -188,7 +192,7 @@ class Poses:
         counted = self.scores > COUNTED_SCORE
         total = np.where(counted, self.scores, 0).sum(axis=1)
         mean = total / np.maximum(counted.sum(axis=1), 1)
-        return (self.box_scores * mean).astype(np.float32)
+        return np.asarray(self.box_scores * mean, dtype=np.float32)
 
     @classmethod
     def empty(cls, skeleton: Skeleton, image_size: Size, **fields: Any) -> "Poses":
@@ -258,7 +262,7 @@ class Poses:
 
     def to_coco_results(self, image_id: int | str, *, category_id: int = 1) -> list[dict[str, Any]]:
         """Return COCO keypoint results, one entry a person, as pycocotools and faster-coco-eval load them."""
-        triples = np.concatenate([self.xy, self.scores[..., None]], axis=-1).reshape(len(self), -1)
+        triples = np.concatenate([self.xy, self.scores[..., None]], axis=-1).reshape(len(self), 3 * len(self.skeleton))
         entries = []
         for i in range(len(self)):
             entry: dict[str, Any] = {
@@ -289,27 +293,27 @@ class Poses:
         )
         return keypoints
 
-    def to_table(self) -> "pyarrow.Table":
+    def to_table(self) -> "pa.Table":
         """Return a ``pyarrow.Table`` in long form: one row a person and keypoint."""
-        pa = require("pyarrow", "all", "to_table")
+        arrow = require("pyarrow", "all", "to_table")
         people, keypoints = len(self), len(self.skeleton)
         ids = None if self.track_ids is None else np.repeat(self.track_ids, keypoints)
-        table: pyarrow.Table = pa.table(
+        table: pa.Table = arrow.table(
             {
-                "person": pa.array(np.repeat(np.arange(people, dtype=np.int32), keypoints)),
-                "track_id": pa.nulls(people * keypoints, pa.int64()) if ids is None else pa.array(ids),
-                "label": pa.array(list(np.repeat(np.array(self.labels, dtype=object), keypoints)), pa.string()),
-                "person_score": pa.array(np.repeat(self.score, keypoints)),
-                "box_score": pa.array(np.repeat(self.box_scores, keypoints)),
+                "person": arrow.array(np.repeat(np.arange(people, dtype=np.int32), keypoints)),
+                "track_id": arrow.nulls(people * keypoints, arrow.int64()) if ids is None else arrow.array(ids),
+                "label": arrow.array(list(np.repeat(np.array(self.labels, dtype=object), keypoints)), arrow.string()),
+                "person_score": arrow.array(np.repeat(self.score, keypoints)),
+                "box_score": arrow.array(np.repeat(self.box_scores, keypoints)),
                 **{
-                    name: pa.array(np.repeat(self.boxes[:, column], keypoints))
+                    name: arrow.array(np.repeat(self.boxes[:, column], keypoints))
                     for column, name in enumerate(("box_x1", "box_y1", "box_x2", "box_y2"))
                 },
-                "keypoint": pa.array(list(self.skeleton.keypoints) * people, pa.string()),
-                "x": pa.array(self.xy[..., 0].ravel()),
-                "y": pa.array(self.xy[..., 1].ravel()),
-                "score": pa.array(self.scores.ravel()),
-                "visible": pa.array(self.visible.ravel()),
+                "keypoint": arrow.array(list(self.skeleton.keypoints) * people, arrow.string()),
+                "x": arrow.array(self.xy[..., 0].ravel()),
+                "y": arrow.array(self.xy[..., 1].ravel()),
+                "score": arrow.array(self.scores.ravel()),
+                "visible": arrow.array(self.visible.ravel()),
             }
         )
         return table

@@ -19,7 +19,8 @@ def iou_matrix(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
     shared = np.prod(np.clip(high - low, 0, None), axis=-1)
     union = box_areas(a)[:, None] + box_areas(b)[None, :] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    iou: NDArray[np.float64] = np.divide(shared, union, out=np.zeros(shared.shape), where=union > 0)
+    return iou
 
 
 def oks_matrix(
@@ -55,5 +56,7 @@ def oks_matrix(
         mean: NDArray[np.float64] = similarity.mean(axis=-1) if similarity.shape[-1] else similarity.sum(axis=-1)
         return mean
     mask = np.asarray(counted, dtype=np.float64)[:, None, :]
-    total = mask.sum(axis=-1)
-    return np.divide((similarity * mask).sum(axis=-1), total, out=np.zeros(squared.shape[:2]), where=total > 0)
+    total = np.broadcast_to(mask.sum(axis=-1), squared.shape[:2])
+    sums = (similarity * mask).sum(axis=-1)
+    masked: NDArray[np.float64] = np.divide(sums, total, out=np.zeros(sums.shape), where=total > 0)
+    return masked

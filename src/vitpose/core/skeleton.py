@@ -1,15 +1,16 @@
 """What a set of keypoints is called, how they connect, and which ones change places in a mirror.
 
 A skeleton is one TOML file. Everything in it is by name; indices are derived. Read it top to bottom in
-``vitpose/skeletons/coco17.toml``.
+``vitpose/skeletons/coco17.toml``; ``docs/skeletons.md`` lists those that come with the package.
 """
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitpose.core.errors import InputError, UsageError, nearest
-
-Pair = tuple[str, str]
-
-_KEYS = {"name", "title", "source", "keypoints", "edges", "flip", "upper_body", "sigmas", "weights"}
-_SIDES = (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"), ("L", "R"), ("l", "r"))
+from vitpose.core.skeleton_checks import Pair, first_problem, number_problems, pairs_by_name, problems
+from vitpose.core.toml_lines import line_of
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,13 @@ class Skeleton:
         Raises:
             InputError: the first contradiction found.
         """
-        for message in _problems(self):
-            raise InputError(f"skeleton {self.name!r}: {message}")
+        found = chain(
+            problems(self.keypoints, self.edges, self.flip_pairs, sorted(self.upper_body)),
+            number_problems("sigmas", self.keypoints, self.sigmas),
+            number_problems("weights", self.keypoints, self.weights),
+        )
+        for problem in found:
+            raise InputError(f"skeleton {self.name!r}: {problem.message}")
 
     def __len__(self) -> int:
         return len(self.keypoints)
@@ -119,6 +122,24 @@ class Skeleton:
         }
         return plain | {key: value for key, value in optional.items() if value}
 
+    def coco_category(self, name: str = "person", *, category_id: int = 1, supercategory: str = "") -> dict[str, Any]:
+        """Return the entry of a COCO annotation file's ``categories`` that describes this skeleton.
+
+        Args:
+            name: what the boxes are boxes of, for instance ``"horse"``.
+            category_id: the number that annotations refer to.
+            supercategory: COCO's group of categories; the name again when empty.
+
+        COCO counts keypoints from 1 in ``skeleton``, its list of edges.
+        """
+        return {
+            "id": category_id,
+            "name": name,
+            "supercategory": supercategory or name,
+            "keypoints": list(self.keypoints),
+            "skeleton": (self.edge_indices + 1).tolist(),
+        }
+
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any], *, where: str = "skeleton") -> "Skeleton":
         """Build a skeleton from what ``to_dict`` or a TOML file holds.
@@ -126,24 +147,23 @@ class Skeleton:
         Raises:
             InputError: a field is missing, unknown, of the wrong kind, or contradicts another.
         """
-        _check_fields(plain, where)
+        problem = first_problem(plain)
+        if problem is not None:
+            raise InputError(f"{where}: {problem.message}")
         keypoints = tuple(plain["keypoints"])
         flip = plain.get("flip")
-        try:
-            return cls(
-                name=plain["name"],
-                keypoints=keypoints,
-                edges=tuple((a, b) for a, b in plain.get("edges", ())),
-                flip_pairs=tuple((a, b) for a, b in flip) if flip is not None else pairs_by_name(keypoints),
-                upper_body=frozenset(plain.get("upper_body", ())),
-                sigmas=_by_name(plain.get("sigmas"), keypoints, where, "sigmas"),
-                weights=_by_name(plain.get("weights"), keypoints, where, "weights"),
-                title=plain.get("title", ""),
-                source=plain.get("source", ""),
-            )
-        except InputError as error:
-            message = str(error).removeprefix(f"skeleton {plain['name']!r}: ").removeprefix(f"{where}: ")
-            raise InputError(f"{where}: {message}") from None
+        sigmas, weights = plain.get("sigmas"), plain.get("weights")
+        return cls(
+            name=plain["name"],
+            keypoints=keypoints,
+            edges=tuple((a, b) for a, b in plain.get("edges", ())),
+            flip_pairs=pairs_by_name(keypoints) if flip is None else tuple((a, b) for a, b in flip),
+            upper_body=frozenset(plain.get("upper_body", ())),
+            sigmas=tuple(float(sigmas[name]) for name in keypoints) if sigmas else (),
+            weights=tuple(float(weights[name]) for name in keypoints) if weights else (),
+            title=plain.get("title", ""),
+            source=plain.get("source", ""),
+        )
 
     @classmethod
     def from_toml(cls, path: str | Path) -> "Skeleton":
@@ -168,127 +188,19 @@ def parse_skeleton(text: str, where: str) -> Skeleton:
     try:
         plain = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{where}: not valid TOML: {error}") from error
-    try:
-        return Skeleton.from_dict(plain, where=where)
-    except InputError as error:
-        line = _line_of(text, str(error).removeprefix(f"{where}: "))
-        if line is None:
-            raise
-        raise InputError(f"{where}, line {line}: {str(error).removeprefix(f'{where}: ')}") from None
+        raise InputError(f"{where}{_syntax_line(text, str(error))}: not valid TOML: {error}") from error
+    problem = first_problem(plain)
+    if problem is not None:
+        line = line_of(text, problem.place)
+        raise InputError(f"{where}{f', line {line}' if line else ''}: {problem.message}")
+    return Skeleton.from_dict(plain, where=where)
 
 
-def _problems(skeleton: Skeleton) -> Iterator[str]:
-    """Yield what is wrong with a skeleton; the names a message is about stand in quotes."""
-    names = skeleton.keypoints
-    if not names:
-        yield "keypoints is empty"
-    known = set(names)
-    for name in names:
-        if names.count(name) > 1:
-            yield f"keypoint {name!r} appears twice in keypoints"
-    for a, b in skeleton.edges:
-        for name in (a, b):
-            if name not in known:
-                yield f"edge [{a!r}, {b!r}] names {name!r}, which is not a keypoint{nearest(name, known)}"
-        if a == b:
-            yield f"edge [{a!r}, {b!r}] joins a keypoint to itself"
-    yield from _flip_problems(skeleton, known)
-    for name in sorted(skeleton.upper_body - known):
-        yield f"upper_body names {name!r}, which is not a keypoint{nearest(name, known)}"
-    for field, values in (("sigmas", skeleton.sigmas), ("weights", skeleton.weights)):
-        if values and len(values) != len(names):
-            yield f"{field} has {len(values)} values for {len(names)} keypoints"
-    if any(not value > 0 for value in skeleton.sigmas):
-        yield "sigmas must be greater than 0"
-
-
-def _flip_problems(skeleton: Skeleton, known: set[str]) -> Iterator[str]:
-    partner: dict[str, str] = {}
-    for a, b in skeleton.flip_pairs:
-        for name in (a, b):
-            if name not in known:
-                yield f"flip pair [{a!r}, {b!r}] names {name!r}, which is not a keypoint{nearest(name, known)}"
-        if a == b:
-            yield f"flip pair [{a!r}, {b!r}] is an identity: leave a keypoint that stays in place out of flip"
-        for name, other in ((a, b), (b, a)):
-            if partner.get(name, other) != other:
-                yield f"flip pair [{a!r}, {b!r}] is not symmetric: {name!r} is also paired with {partner[name]!r}"
-            partner[name] = other
-    for a, b in pairs_by_name(skeleton.keypoints) if partner else ():
-        if a in partner and partner[a] != b:
-            yield f"flip pair [{a!r}, {partner[a]!r}] is not symmetric: by name {a!r} belongs to {b!r}"
-        elif a not in partner:
-            yield f"{a!r} and {b!r} are left and right by name but are missing from flip"
-
-
-def pairs_by_name(names: Sequence[str]) -> tuple[Pair, ...]:
-    """Find mirror pairs from names alone: ``left_eye``/``right_eye``, ``L_Eye``/``R_Eye``, ``eyeL``/``eyeR``."""
-    known = set(names)
-    return tuple((name, other) for name in names if (other := _right_of(name)) is not None and other in known)
-
-
-def _right_of(name: str) -> str | None:
-    """Return the name a right-hand partner of ``name`` would have, or None when ``name`` is not a left one."""
-    for left, right in _SIDES:
-        if len(left) > 1 and left in name:
-            return name.replace(left, right, 1)
-        marked = re.sub(rf"(^|[_\- .]){left}($|[_\- .])", rf"\g<1>{right}\g<2>", name, count=1)
-        if marked != name:
-            return marked
-    if re.search(r"[a-z0-9]L$", name):
-        return name[:-1] + "R"
-    return None
-
-
-def _check_fields(plain: Mapping[str, Any], where: str) -> None:
-    for key in plain:
-        if key not in _KEYS:
-            raise InputError(f"{where}: unknown key {key!r}{nearest(key, _KEYS)}")
-    for key in ("name", "keypoints"):
-        if key not in plain:
-            raise InputError(f"{where}: {key} is missing")
-    if not isinstance(plain["name"], str):
-        raise InputError(f"{where}: name must be text")
-    for key in ("keypoints", "upper_body"):
-        values = plain.get(key, [])
-        if not isinstance(values, (list, tuple)) or not all(isinstance(value, str) for value in values):
-            raise InputError(f"{where}: {key} must be a list of names")
-    for key in ("edges", "flip"):
-        for pair in plain.get(key, []):
-            if not isinstance(pair, (list, tuple)) or [type(name) for name in pair] != [str, str]:
-                raise InputError(f"{where}: {key} must hold pairs of names, not {pair!r}")
-
-
-def _by_name(values: Any, keypoints: Sequence[str], where: str, field: str) -> tuple[float, ...]:
-    if not values:
-        return ()
-    if not isinstance(values, Mapping):
-        raise InputError(f"{where}: {field} must be a table of numbers by keypoint name")
-    for name, value in values.items():
-        if name not in keypoints:
-            raise InputError(f"{where}: {field} names {name!r}, which is not a keypoint{nearest(name, keypoints)}")
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise InputError(f"{where}: {field} of {name!r} must be a number, not {value!r}")
-    missing = [name for name in keypoints if name not in values]
-    if missing:
-        raise InputError(f"{where}: {field} gives no number for {missing[0]!r}; give all keypoints or none")
-    return tuple(float(values[name]) for name in keypoints)
-
-
-def _line_of(text: str, message: str) -> int | None:
-    """Find the line a message is about: the last one that holds the most of the names it quotes."""
-    quoted = re.findall(r"'([^']*)'", message)
-    if not quoted:
-        keyword = message.split(" ", 1)[0]
-        quoted_lines = [n for n, line in enumerate(text.splitlines(), 1) if line.lstrip("[").startswith(keyword)]
-        return quoted_lines[0] if quoted_lines else None
-    best: tuple[int, int] | None = None
-    for number, line in enumerate(text.splitlines(), 1):
-        hits = sum(f'"{name}"' in line or f"'{name}'" in line or line.startswith(name) for name in quoted)
-        if hits and (best is None or hits >= best[0]):
-            best = (hits, number)
-    return best[1] if best else None
+def _syntax_line(text: str, message: str) -> str:
+    """Return ``", line N"`` for a message of ``tomllib``, which says where it gave up."""
+    found = re.search(r"at line (\d+)", message)
+    line = int(found.group(1)) if found else text.count("\n") + 1
+    return f", line {line}"
 
 
 def builtin_skeletons() -> tuple[str, ...]:

@@ -1,0 +1,33 @@
+"""What `make demo` runs: poses in a photograph that a dependency ships, written to `demo/`.
+
+The photograph is scikit-image's portrait of the astronaut Eileen Collins (NASA, public domain).
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from PIL import Image
+from skimage import data
+
+OUT = Path("demo")
+
+
+def main() -> int:
+    OUT.mkdir(exist_ok=True)
+    photo = OUT / "astronaut.png"
+    Image.fromarray(data.astronaut()).save(photo)
+    command = ["predict", str(photo), "--model", "random:vitpose-s", "--detector", "whole", "--out", str(OUT)]
+    print("$ vitpose", *command, flush=True)
+    code = subprocess.run([sys.executable, "-m", "vitpose", *command], check=False).returncode
+    if code == 0:
+        print(
+            f"Look at {OUT}/astronaut.overlay.jpg and {OUT}/astronaut.json.\n"
+            "The weights of this demo are RANDOM, so the skeleton is scattered: nothing can be downloaded here and the\n"
+            "package carries no trained weights yet. With a network, run:  vitpose predict photo.jpg"
+        )
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""The ``vitpose`` command: one verb a module, errors to exit codes. Nothing slow is imported before it is needed."""
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from vitpose._version import __version__
+from vitpose.cli.convert import convert
+from vitpose.cli.models import models
+from vitpose.cli.predict import predict
+from vitpose.core.errors import VitPoseError
+
+app = typer.Typer(
+    name="vitpose",
+    help="Keypoints of people and animals in photos and videos, with ViTPose and ViTPose+.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    epilog="Exit codes: 0 ok, 1 failure, 2 usage, 3 input unreadable, 4 some items failed, 5 weights not to be had,"
+    " 6 below a limit that was asked for, 130 interrupted.",
+)
+app.command(name="predict")(predict)
+app.command(name="models")(models)
+app.command(name="convert")(convert)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"vitpose {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")] = False,
+    version: Annotated[  # noqa: ARG001 - typer calls _show_version with it
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, format="%(levelname)s: %(message)s")
+    if not verbose:
+        for noisy in ("httpx", "urllib3", "transformers", "huggingface_hub", "filelock"):
+            logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+def main() -> None:
+    """Run the command line; every error this package raises becomes one line and its exit code."""
+    try:
+        app()
+    except VitPoseError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)

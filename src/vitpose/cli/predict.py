@@ -1,0 +1,167 @@
+"""``vitpose predict``: pictures and videos in, poses out."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vitpose.core.errors import InputError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from vitpose.core.poses import Poses
+    from vitpose.formats.results import Origin
+    from vitpose.pipeline.predict import Failure, Summary
+
+DEFAULT_MODEL = "vitpose-b"
+
+_SOURCES = typer.Argument(help="Pictures, folders, globs, .txt lists, URLs, videos.", show_default=False)
+
+
+def predict(
+    sources: Annotated[list[str], _SOURCES],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Name from `vitpose models`, hub id, file or folder, random:NAME.")
+    ] = DEFAULT_MODEL,
+    dataset: Annotated[
+        str | None, typer.Option(help="Head of a model with several, for instance ap10k for animals.")
+    ] = None,
+    skeleton: Annotated[
+        str | None, typer.Option(help="Skeleton name or .toml file, where the weights do not say.")
+    ] = None,
+    detector: Annotated[
+        str, typer.Option(help="auto, whole (the picture is the box), or a Hugging Face detector's id or folder.")
+    ] = "auto",
+    boxes: Annotated[
+        Path | None, typer.Option(help="Boxes from a file instead of a detector: COCO JSON, {file: [xyxy]} or CSV.")
+    ] = None,
+    classes: Annotated[str | None, typer.Option(help="What to look for, for instance dog,horse,cow.")] = None,
+    threshold: Annotated[
+        list[str] | None, typer.Option(help="Keypoint score that counts as seen: 0.3, or left_wrist=0.5; repeatable.")
+    ] = None,
+    flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored crop.")] = False,
+    refine: Annotated[bool, typer.Option("--refine", help="Second pass on the box of the first pose.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto or eager.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Crops a model call.")] = 32,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("poses"),
+    format_: Annotated[
+        str, typer.Option("--format", "-f", help="Any of json,overlay,coco,csv,parquet; or none.")
+    ] = "json,overlay",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document a picture on stdout.")] = False,
+) -> None:
+    """Find the people (or animals) in pictures and videos and the keypoints of each."""
+    formats = _formats(format_)
+    # Slow imports come after the arguments are known to be sound.
+    from vitpose.detectors.given import GivenBoxes
+    from vitpose.media.sources import expand_sources
+    from vitpose.pipeline.assemble import load
+    from vitpose.pipeline.predict import Listeners, predict_sources
+
+    found = expand_sources(sources)
+    given = None if boxes is None else GivenBoxes.from_file(boxes)
+    if given is not None:
+        given.check_sources([source.location for source in found])
+    estimator = load(
+        model,
+        dataset=dataset,
+        skeleton=skeleton,
+        detector=None if given is not None else detector,
+        engine=engine,
+        device=device,
+        flip_test=flip_test,
+        refine=refine,
+        threshold=_thresholds(threshold or []),
+        classes=[name.strip() for name in classes.split(",")] if classes else None,
+        batch_size=batch_size,
+    )
+    with _Reporter(len(found), as_json=as_json) as reporter:
+        summary = predict_sources(
+            estimator,
+            found,
+            out=out if formats else None,
+            formats=formats,
+            given=given,
+            listeners=Listeners(result=reporter.result, failure=reporter.failure),
+        )
+    _finish(summary, out if formats else None)
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    known = ("json", "overlay", "coco", "csv", "parquet")
+    chosen = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if chosen == ("none",):
+        return ()
+    for name in chosen:
+        if name not in known:
+            raise UsageError(f"unknown format {name!r}{nearest(name, known)}")
+    return chosen
+
+
+def _thresholds(texts: list[str]) -> Any:
+    """Read ``["0.3", "left_wrist=0.5"]`` as a default and exceptions by keypoint name."""
+    values: dict[str, float] = {}
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        try:
+            values[name or "*"] = float(number)
+        except ValueError:
+            raise UsageError(f"threshold {text!r} is neither a number nor NAME=NUMBER") from None
+    return values if set(values) - {"*"} else values.get("*", 0.3)
+
+
+def _finish(summary: "Summary", out: Path | None) -> None:
+    where = f" -> {out}/" if out is not None else ""
+    typer.echo(f"{summary.pictures} pictures, {summary.people} poses{where}", err=True)
+    if summary.failures:
+        typer.echo(f"{len(summary.failures)} failed:", err=True)
+        for failure in summary.failures:
+            typer.echo(f"  {failure.message}", err=True)
+    if summary.interrupted:
+        raise typer.Exit(130)
+    if summary.failures:
+        raise typer.Exit(4 if summary.pictures else InputError.exit_code)
+
+
+class _Reporter:
+    """Progress: a bar on a terminal, a line a picture elsewhere; documents on stdout when they are asked for."""
+
+    def __init__(self, total: int, *, as_json: bool) -> None:
+        self._total = total
+        self._as_json = as_json
+        self._bar: Any = None
+        self._task: Any = None
+        self._last = ""
+
+    def __enter__(self) -> "_Reporter":
+        if sys.stderr.isatty() and self._total > 1:
+            from rich.console import Console
+            from rich.progress import Progress
+
+            self._bar = Progress(console=Console(stderr=True), transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task("poses", total=self._total)
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def result(self, origin: "Origin", poses: "Poses") -> None:
+        if self._as_json:
+            from vitpose.formats.results import to_document
+
+            typer.echo(json.dumps(to_document(origin, poses), ensure_ascii=False))
+        if self._bar is None and origin.frame is None:
+            typer.echo(f"{origin.source}: {len(poses)} {'pose' if len(poses) == 1 else 'poses'}", err=True)
+        self._advance(origin.source)
+
+    def failure(self, failure: "Failure") -> None:
+        typer.echo(f"failed: {failure.message}", err=True)
+        self._advance(failure.source)
+
+    def _advance(self, source: str) -> None:
+        if self._bar is not None and source != self._last:
+            self._bar.advance(self._task)
+        self._last = source

@@ -1,0 +1,212 @@
+"""Names to objects: the only place that turns what a user types into engines, detectors and estimators."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitpose._version import __version__
+from vitpose.core.errors import UsageError, nearest
+from vitpose.core.poses import Boxes, Poses, Provenance
+from vitpose.core.skeleton import Skeleton, load_skeleton
+from vitpose.detectors.base import Detector, as_detector
+from vitpose.detectors.huggingface import DEFAULT_DETECTOR, HuggingFaceDetector
+from vitpose.detectors.whole import WholeImage
+from vitpose.engines.base import Engine
+from vitpose.engines.eager import EagerEngine
+from vitpose.media.images import ImageSource, read_image
+from vitpose.models.pose import VitPose, create_model
+from vitpose.models.variants import published_spec
+from vitpose.pipeline.estimator import Head, Options, PoseEstimator
+from vitpose.rendering.draw import Style, draw_poses
+from vitpose.weights.load import LoadedModel, load_model
+
+log = logging.getLogger(__name__)
+
+RANDOM = "random:"
+"""``random:vitpose-b`` builds a model of that size with random weights: for trying things out, never for results."""
+
+ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe")
+"""The animals that detectors trained on COCO know."""
+
+DEFAULT_CLASSES: Mapping[str, tuple[str, ...]] = {"ap10k": ANIMALS, "apt36k": ANIMALS}
+"""What a dataset's keypoints belong to; people where nothing else is said."""
+
+
+def load(  # noqa: PLR0913 - the one place where every choice of a user comes together
+    name_or_path: str | Path | VitPose,
+    *,
+    dataset: str | None = None,
+    skeleton: str | Path | Skeleton | None = None,
+    detector: Any = "auto",
+    engine: Any = "auto",
+    device: str = "auto",
+    flip_test: bool = False,
+    refine: bool = False,
+    decode_sigma: float = 2.0,
+    threshold: float | Sequence[float] | Mapping[str, float] = 0.3,
+    classes: Sequence[str] | None = None,
+    batch_size: int = 32,
+) -> PoseEstimator:
+    """Load a model and return an estimator: ``vitpose.load("vitpose-b")("photo.jpg")``.
+
+    Args:
+        name_or_path: a name from ``vitpose models``, a Hugging Face hub id, a file or folder of weights,
+            ``random:NAME`` for random weights of a published size, or a model object.
+        dataset: which head of a model with several, for instance ``ap10k`` of a ViTPose+ model; the first by default.
+        skeleton: name or TOML file of the keypoints, where the weights do not say.
+        detector: ``"auto"`` (the default detector, loaded when it is first needed), ``"whole"`` (one box, the
+            picture), a hub id or local folder of a Hugging Face object detector, a function from picture to boxes,
+            a ``Detector``, or None when boxes are always given.
+        engine: ``"auto"`` or ``"eager"``, or an ``Engine``.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+        flip_test: also run the mirrored crop and average (the papers' protocol; about twice the time).
+        refine: estimate again from the box of the first pose; mends sloppy boxes.
+        decode_sigma: blur in heatmap pixels before the sub-pixel step. 2.0 is the papers'; 0.8, and any value below
+            1, decodes exactly as transformers does.
+        threshold: score below which a keypoint is marked as not seen: one number, one a keypoint, or by name.
+        classes: what the detector looks for; people by default, animals for animal datasets.
+        batch_size: crops a call of the engine.
+
+    Raises:
+        UsageError: an unknown name, dataset or keypoint; the nearest known one is named.
+        WeightsError: the weights are not to be had or do not fit.
+        InputError: a skeleton file is wrong.
+    """
+    loaded = _loaded(name_or_path, dataset, skeleton)
+    heads = _heads(loaded, engine, device)
+    chosen = _dataset(loaded, dataset)
+    wanted = tuple(classes) if classes else DEFAULT_CLASSES.get(chosen, ("person",))
+    options = Options(
+        flip_test=flip_test,
+        refine=refine,
+        decode_sigma=decode_sigma,
+        threshold=_threshold(threshold, heads[chosen].skeleton),
+        batch_size=batch_size,
+    )
+    provenance = Provenance(model=loaded.name, sha256=loaded.sha256, version=__version__)
+    found_by = make_detector(detector, classes=wanted, device=device)
+    return PoseEstimator(heads, dataset=chosen, detector=found_by, options=options, provenance=provenance)
+
+
+def draw(image: ImageSource, poses: Poses, *, boxes: bool = True, scale: float = 1.0) -> NDArray[np.uint8]:
+    """Return the picture with the poses drawn on it, ``(height, width, 3)`` uint8 RGB.
+
+    Args:
+        image: the picture the poses were estimated in: path, URL, PIL image, array or bytes.
+        poses: the people to draw; keypoints below ``poses.threshold`` are left out.
+        boxes: draw the boxes too.
+        scale: factor on line widths and dot sizes.
+
+    Raises:
+        UsageError: the picture has another size than the one the poses belong to.
+    """
+    picture = read_image(image)
+    if picture.shape[:2] != tuple(poses.image_size):
+        raise UsageError(
+            f"the poses belong to a picture of {poses.image_size.width}x{poses.image_size.height},"
+            f" this one is {picture.shape[1]}x{picture.shape[0]}"
+        )
+    return draw_poses(picture, poses, Style(boxes=boxes, scale=scale))
+
+
+def make_detector(detector: Any, *, classes: Sequence[str], device: str) -> Detector | None:
+    """Return the detector a name or object stands for; one with weights loads them when it is first called."""
+    if detector is None:
+        return None
+    if not isinstance(detector, (str, Path)):
+        return as_detector(detector)
+    name = str(detector)
+    if name == "whole":
+        return WholeImage()
+    source = DEFAULT_DETECTOR if name == "auto" else name
+    return LazyDetector(source, lambda: HuggingFaceDetector(source, classes=tuple(classes), device=device))
+
+
+class LazyDetector:
+    """A detector whose weights are loaded on the first call: who brings boxes never waits for them."""
+
+    def __init__(self, name: str, build: Callable[[], Detector]) -> None:
+        self.name = name
+        self._build = build
+        self._built: Detector | None = None
+
+    def __call__(self, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
+        """Detect, loading the weights first if need be."""
+        if self._built is None:
+            self._built = self._build()
+        return self._built(images)
+
+
+def _loaded(
+    name_or_path: str | Path | VitPose, dataset: str | None, skeleton: str | Path | Skeleton | None
+) -> LoadedModel:
+    if isinstance(name_or_path, VitPose):
+        return _from_object(name_or_path, name_or_path.spec.name, skeleton)
+    name = str(name_or_path)
+    if name.startswith(RANDOM):
+        spec = published_spec(name.removeprefix(RANDOM))
+        log.warning("%s: the weights are random, so the poses mean nothing; this is for trying things out only", name)
+        return _from_object(create_model(spec, seed=0), name, skeleton)
+    return load_model(name, dataset=dataset, skeleton=None if skeleton is None else load_skeleton(skeleton))
+
+
+def _from_object(model: VitPose, name: str, skeleton: str | Path | Skeleton | None) -> LoadedModel:
+    given = None if skeleton is None else load_skeleton(skeleton)
+    skeletons = {head.dataset: given or load_skeleton(head.skeleton) for head in model.spec.heads}
+    digest = hashlib.sha256()
+    for key, tensor in sorted(model.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return LoadedModel(
+        model=model, skeletons=skeletons, name=name, source=name, sha256=digest.hexdigest(), assumptions=()
+    )
+
+
+def _dataset(loaded: LoadedModel, dataset: str | None) -> str:
+    return loaded.model.spec.head(dataset).dataset
+
+
+def _heads(loaded: LoadedModel, engine: Any, device: str) -> dict[str, Head]:
+    """Build one ``Head`` a dataset; all engines share the weights."""
+    if not isinstance(engine, str):
+        return _given_engine(loaded, engine)
+    if engine not in ENGINES:
+        raise UsageError(f"unknown engine {engine!r}{nearest(engine, ENGINES)}")
+    first = ENGINES[engine](loaded.model, device=device)
+    return {
+        spec.dataset: Head(spec, loaded.skeletons[spec.dataset], first.for_dataset(spec.dataset))
+        for spec in loaded.model.spec.heads
+    }
+
+
+def _given_engine(loaded: LoadedModel, engine: Engine) -> dict[str, Head]:
+    """An engine that was handed in runs one head: the one with as many keypoints."""
+    for spec in loaded.model.spec.heads:
+        if spec.keypoints == engine.num_keypoints:
+            return {spec.dataset: Head(spec, loaded.skeletons[spec.dataset], engine)}
+    raise UsageError(f"the engine gives {engine.num_keypoints} keypoints, and no head of {loaded.name!r} has as many")
+
+
+def _threshold(
+    threshold: float | Sequence[float] | Mapping[str, float], skeleton: Skeleton
+) -> float | tuple[float, ...]:
+    if isinstance(threshold, Mapping):
+        default = float(threshold.get("*", 0.3))
+        values = [default] * len(skeleton)
+        for name, value in threshold.items():
+            if name != "*":
+                values[skeleton.index(name)] = float(value)
+        return tuple(values)
+    if isinstance(threshold, (int, float)):
+        return float(threshold)
+    if len(threshold) != len(skeleton):
+        raise UsageError(f"{len(threshold)} thresholds for {len(skeleton)} keypoints of {skeleton.name!r}")
+    return tuple(map(float, threshold))
+
+
+ENGINES: Mapping[str, Callable[..., EagerEngine]] = {"auto": EagerEngine, "eager": EagerEngine}

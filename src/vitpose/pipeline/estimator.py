@@ -1,0 +1,349 @@
+"""Pictures to poses: the whole algorithm in one place.
+
+Crops of all people of all pictures in flight share batches; memory is bounded by the batch size and by a budget of
+picture pixels, whatever the number of people.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vitpose.codec.codec import Codec
+from vitpose.core.errors import UsageError, nearest
+from vitpose.core.geometry import CropTransform, Size
+from vitpose.core.poses import Boxes, Poses, Provenance
+from vitpose.core.skeleton import Skeleton
+from vitpose.detectors.base import Detector
+from vitpose.engines.base import Engine
+from vitpose.media.images import ImageSource, read_image
+from vitpose.models.variants import HeadSpec
+
+Image = NDArray[np.uint8]
+
+PIXELS_IN_FLIGHT = 50_000_000
+"""Pictures are worked on together until they add up to this many pixels."""
+
+IMAGES_IN_FLIGHT = 16
+
+_REFINE_GROWTH = 1.25
+"""A person reaches beyond the outermost keypoints (crown, fingers, toes). Measured on 1,640 COCO people with at least
+15 labelled keypoints: box over keypoint extent has the median 1.28 in width and 1.21 in height."""
+
+_REFINE_KEYPOINTS = 4
+"""A pose with fewer keypoints above the threshold says too little about where the person is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What an estimator does with each crop.
+
+    Attributes:
+        flip_test: also run the mirrored crop and average the heatmaps (about twice the time).
+        refine: estimate again from the box of the first pose.
+        decode_sigma: blur in heatmap pixels before the sub-pixel step; 2.0 is the papers', 0.8 what transformers uses.
+        threshold: score below which a keypoint counts as not seen: one number, or one a keypoint.
+        batch_size: crops a call of the engine.
+    """
+
+    flip_test: bool = False
+    refine: bool = False
+    decode_sigma: float = 2.0
+    threshold: float | tuple[float, ...] = 0.3
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        """Refuse options that cannot work.
+
+        Raises:
+            UsageError: a value out of range.
+        """
+        if self.batch_size < 1:
+            raise UsageError(f"batch_size must be at least 1, not {self.batch_size}")
+        if self.decode_sigma <= 0:
+            raise UsageError(f"decode_sigma must be greater than 0, not {self.decode_sigma}")
+        if not np.isfinite(self.threshold).all():
+            raise UsageError(f"threshold must be a finite number, not {self.threshold}")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """One decoder of a loaded model, ready to run.
+
+    Attributes:
+        spec: how it was trained: codec, square boxes, number of keypoints.
+        skeleton: what its keypoints are called.
+        engine: runs the model with this head.
+    """
+
+    spec: HeadSpec
+    skeleton: Skeleton
+    engine: Engine
+
+    def __post_init__(self) -> None:
+        """Refuse parts that do not belong together.
+
+        Raises:
+            UsageError: skeleton and engine disagree about the number of keypoints.
+        """
+        if len(self.skeleton) != self.engine.num_keypoints:
+            raise UsageError(
+                f"skeleton {self.skeleton.name!r} has {len(self.skeleton)} keypoints, the model gives"
+                f" {self.engine.num_keypoints}"
+            )
+
+
+class PoseEstimator:
+    """Finds the people in pictures and the keypoints of each.
+
+    ``vitpose.load`` builds one from a name. Built by hand it takes objects: anything that keeps to the ``Engine`` and
+    ``Detector`` protocols.
+    """
+
+    def __init__(
+        self,
+        heads: Mapping[str, Head],
+        *,
+        dataset: str | None = None,
+        detector: Detector | None = None,
+        options: Options | None = None,
+        provenance: Provenance | None = None,
+    ) -> None:
+        """Join the parts.
+
+        Args:
+            heads: the loaded model's decoders by dataset.
+            dataset: which one to use; the first by default.
+            detector: finds boxes in pictures for which none are given.
+            options: see ``Options``.
+            provenance: recorded in every result.
+
+        Raises:
+            UsageError: no head for ``dataset``; the known ones are named.
+        """
+        self._heads = dict(heads)
+        chosen = next(iter(self._heads)) if dataset is None else dataset
+        if chosen not in self._heads:
+            known = ", ".join(self._heads)
+            raise UsageError(
+                f"the model has no head for dataset {chosen!r}{nearest(chosen, self._heads)} (it has: {known})"
+            )
+        self.dataset = chosen
+        self._head = self._heads[chosen]
+        self.detector = detector
+        self.options = options or Options()
+        self._codec = Codec.for_head(self.head, self.engine.heatmap_size, decode_sigma=self.options.decode_sigma)
+        self._provenance = replace(
+            provenance or Provenance(),
+            dataset=chosen,
+            engine=self.engine.name,
+            detector="" if detector is None else detector.name,
+            settings=_settings(self.options),
+        )
+
+    @property
+    def engine(self) -> Engine:
+        """Crops to heatmaps: ``engine(crops_uint8) -> heatmaps`` as float32."""
+        return self._head.engine
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Names and edges of the keypoints in the results."""
+        return self._head.skeleton
+
+    @property
+    def head(self) -> HeadSpec:
+        """How the decoder in use was trained."""
+        return self._head.spec
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Datasets the loaded model has a head for."""
+        return tuple(self._heads)
+
+    def for_dataset(self, dataset: str) -> "PoseEstimator":
+        """Return an estimator for another head of the same loaded model; the weights are shared."""
+        return PoseEstimator(
+            self._heads,
+            dataset=dataset,
+            detector=self.detector,
+            options=self.options,
+            provenance=self._provenance,
+        )
+
+    def with_options(self, **changes: Any) -> "PoseEstimator":
+        """Return an estimator with some ``Options`` changed; the weights are shared."""
+        return PoseEstimator(
+            self._heads,
+            dataset=self.dataset,
+            detector=self.detector,
+            options=replace(self.options, **changes),
+            provenance=self._provenance,
+        )
+
+    def __call__(
+        self, images: ImageSource | Sequence[ImageSource], *, boxes: Any = None, dataset: str | None = None
+    ) -> Any:
+        """Estimate the poses in one picture or in several.
+
+        Args:
+            images: one picture (path, URL, PIL image, array, bytes) or a list of them.
+            boxes: skip the detector: ``(people, 4)`` xyxy in upright picture pixels, or a ``Boxes``; for a list of
+                pictures, a list with one entry a picture.
+            dataset: use another head for this call.
+
+        Returns:
+            A ``Poses`` for one picture, a list of them for a list.
+
+        Raises:
+            InputError: a picture cannot be read, or a box is not a box.
+            UsageError: no boxes and no detector, or another number of boxes than pictures.
+        """
+        if dataset is not None and dataset != self.dataset:
+            return self.for_dataset(dataset)(images, boxes=boxes)
+        if isinstance(images, (list, tuple)):
+            if boxes is not None and len(boxes) != len(images):
+                raise UsageError(f"{len(boxes)} lists of boxes for {len(images)} pictures: give one a picture")
+            return list(self.stream(images, boxes=boxes))
+        return next(self.stream([images], boxes=None if boxes is None else [boxes]))
+
+    def stream(self, images: Iterable[ImageSource], *, boxes: Iterable[Any] | None = None) -> Iterator[Poses]:
+        """Yield the poses of each picture in order, working on several pictures at a time.
+
+        Args:
+            images: pictures, read as they are needed.
+            boxes: one entry a picture, as in ``__call__``.
+        """
+        given = iter(boxes) if boxes is not None else None
+        batch: list[Image] = []
+        batch_boxes: list[Boxes] = []
+        pixels = 0
+        for source in images:
+            image = read_image(source)
+            if given is not None:
+                batch_boxes.append(_next_boxes(given))
+            batch.append(image)
+            pixels += image.shape[0] * image.shape[1]
+            if pixels >= PIXELS_IN_FLIGHT or len(batch) >= IMAGES_IN_FLIGHT:
+                yield from self.estimate(batch, batch_boxes if given is not None else None)
+                batch, batch_boxes, pixels = [], [], 0
+        if batch:
+            yield from self.estimate(batch, batch_boxes if given is not None else None)
+
+    def estimate(self, images: Sequence[Image], boxes: Sequence[Boxes] | None = None) -> list[Poses]:
+        """Estimate the poses in decoded upright RGB pictures that fit in memory together."""
+        found = self._detect(images) if boxes is None else list(boxes)
+        points, scores = self._run(images, [people.xyxy for people in found])
+        poses = [self._assemble(*parts) for parts in zip(images, found, points, scores, strict=True)]
+        return self._refined(images, poses) if self.options.refine else poses
+
+    def _detect(self, images: Sequence[Image]) -> list[Boxes]:
+        if self.detector is None:
+            raise UsageError("no boxes were given and the estimator has no detector: pass boxes= or detector=")
+        return self.detector(images)
+
+    def _run(
+        self, images: Sequence[Image], boxes: Sequence[NDArray[np.float32]]
+    ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+        """Return the points in picture pixels and the scores of everybody in every picture."""
+        size, keypoints = self.engine.input_size, len(self.skeleton)
+        spec = self.head
+        transforms = [
+            CropTransform.from_boxes(people, size, convention=spec.codec, square=spec.square_box) for people in boxes
+        ]
+        points = [np.zeros((len(people), keypoints, 2), np.float32) for people in boxes]
+        scores = [np.zeros((len(people), keypoints), np.float32) for people in boxes]
+        for spans in _batches([len(people) for people in boxes], self.options.batch_size):
+            crops = np.concatenate([transforms[i][people].warp(images[i]) for i, people in spans])
+            crop_points, crop_scores = self._crops_to_points(crops)
+            start = 0
+            for i, people in spans:
+                stop = start + people.stop - people.start
+                points[i][people] = transforms[i][people].to_image(crop_points[start:stop])
+                scores[i][people] = crop_scores[start:stop]
+                start = stop
+        return points, scores
+
+    def _crops_to_points(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Run the engine on ``(people, height, width, 3)`` crops and decode, in crop pixels."""
+        heatmaps = torch.from_numpy(self.engine(crops))
+        if self.options.flip_test:
+            mirrored = torch.from_numpy(self.engine(np.ascontiguousarray(crops[:, :, ::-1])))
+            heatmaps = self._codec.merge_flipped(heatmaps, mirrored, torch.from_numpy(self.skeleton.flip_indices))
+        points, scores = self._codec.decode(heatmaps, self.engine.input_size)
+        return points.numpy(), scores.numpy()
+
+    def _assemble(self, image: Image, boxes: Boxes, points: NDArray[np.float32], scores: NDArray[np.float32]) -> Poses:
+        threshold = self.options.threshold
+        return Poses(
+            xy=points,
+            scores=scores,
+            boxes=boxes.xyxy,
+            box_scores=boxes.scores,
+            labels=boxes.labels,
+            skeleton=self.skeleton,
+            image_size=Size(*image.shape[:2]),
+            threshold=np.array(threshold, np.float32) if isinstance(threshold, tuple) else threshold,
+            model=self._provenance,
+        )
+
+    def _refined(self, images: Sequence[Image], poses: Sequence[Poses]) -> list[Poses]:
+        """Estimate again from boxes round the first poses; who shows too few keypoints keeps the first box."""
+        boxes = [pose_boxes(first) for first in poses]
+        points, scores = self._run(images, boxes)
+        return [
+            replace(first, xy=xy, scores=new, boxes=box)
+            for first, xy, new, box in zip(poses, points, scores, boxes, strict=True)
+        ]
+
+
+def pose_boxes(poses: Poses) -> NDArray[np.float32]:
+    """Return ``(people, 4)`` xyxy boxes round the keypoints above the threshold, grown to hold the whole person.
+
+    Who has fewer than four such keypoints keeps the box they came with.
+    """
+    seen = poses.visible[..., None]
+    low = np.where(seen, poses.xy, np.inf).min(axis=1, initial=np.inf)
+    high = np.where(seen, poses.xy, -np.inf).max(axis=1, initial=-np.inf)
+    enough = (poses.visible.sum(axis=1) >= _REFINE_KEYPOINTS)[:, None]
+    first = poses.boxes.astype(np.float64)
+    corners = np.where(enough, np.concatenate([low, high], axis=1), first)
+    center, extent = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
+    # Keypoints on a line (somebody seen from the side, lying) have no width of their own.
+    extent = np.maximum(extent, 0.25 * extent.max(axis=1, keepdims=True, initial=0.0)) * _REFINE_GROWTH
+    grown = np.concatenate([center - extent / 2, center + extent / 2], axis=1)
+    return np.where(enough, grown, first).astype(np.float32)
+
+
+def _batches(people: Sequence[int], size: int) -> Iterator[list[tuple[int, slice]]]:
+    """Cut the people of several pictures into batches of at most ``size``: lists of (picture, its people)."""
+    batch: list[tuple[int, slice]] = []
+    room = size
+    for image, count in enumerate(people):
+        start = 0
+        while start < count:
+            stop = min(start + room, count)
+            batch.append((image, slice(start, stop)))
+            room -= stop - start
+            start = stop
+            if room == 0:
+                yield batch
+                batch, room = [], size
+    if batch:
+        yield batch
+
+
+def _next_boxes(given: Iterator[Any]) -> Boxes:
+    try:
+        boxes = next(given)
+    except StopIteration:
+        raise UsageError("there are more pictures than lists of boxes: give one a picture") from None
+    return boxes if isinstance(boxes, Boxes) else Boxes(boxes)
+
+
+def _settings(options: Options) -> tuple[tuple[str, str], ...]:
+    shown = ("flip_test", "refine", "decode_sigma")
+    return tuple((name, str(getattr(options, name))) for name in shown)
