@@ -1,0 +1,42 @@
+"""Pixels to numbers: the only place that knows the mean and the standard deviation the models were trained with.
+
+A pixel outside the picture is black in the crop, so it becomes ``(0 - mean) / std`` and not 0.
+"""
+
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from vitpose.core.errors import UsageError
+
+MEAN: Final = (0.485, 0.456, 0.406)
+"""Mean of red, green and blue over ImageNet, for pixels in 0..1."""
+
+STD: Final = (0.229, 0.224, 0.225)
+"""Standard deviation of red, green and blue over ImageNet, for pixels in 0..1."""
+
+
+def normalize(crops: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Turn RGB crops into what the models read; part of every engine's graph.
+
+    Args:
+        crops: ``(people, height, width, 3)`` uint8 RGB, on any device.
+        dtype: type of the result; the arithmetic is float32 whatever it is.
+
+    Returns:
+        ``(people, 3, height, width)``, zero mean and unit variance over ImageNet.
+
+    Raises:
+        UsageError: not uint8, or another shape.
+    """
+    if crops.dtype != torch.uint8 or crops.ndim != 4 or crops.shape[-1] != 3:
+        raise UsageError(
+            f"crops must be uint8 RGB of shape (people, height, width, 3), not {crops.dtype} {tuple(crops.shape)}"
+        )
+    # Plain numbers instead of two small tensors: no copy to the device on every call, no constants in exported graphs.
+    planes = [
+        crops[..., channel].to(torch.float32).sub(255 * mean).mul(1 / (255 * std)).to(dtype)
+        for channel, (mean, std) in enumerate(zip(MEAN, STD, strict=True))
+    ]
+    return torch.stack(planes, dim=1)
