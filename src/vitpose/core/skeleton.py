@@ -173,7 +173,7 @@ class Skeleton:
             InputError: the file cannot be read, is not TOML, or its table is wrong; the line is named.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = Path(path).read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"cannot read skeleton file {path}: {error}") from error
         return parse_skeleton(text, str(path))
