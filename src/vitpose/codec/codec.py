@@ -8,7 +8,7 @@ Conventions, chosen per head (a head must be decoded the way it was trained):
   pixel towards the higher neighbour (Xiao et al. 2018).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol, get_args
 
@@ -150,7 +150,7 @@ class Codec:
         scale = self._heatmap_per_crop(crop_size, Size(*maps.shape[2:]))
         return xy / torch.tensor(scale, device=xy.device), scores
 
-    def merge_flipped(self, heatmaps: Array, flipped: Array, flip_indices: Sequence[int]) -> Tensor:
+    def merge_flipped(self, heatmaps: Array, flipped: Array, flip_indices: Iterable[int]) -> Tensor:
         """Average the heatmaps of crops with those of the mirrored crops; see ``flip.merge_flipped``.
 
         Args:

@@ -1,6 +1,6 @@
 """Averaging a crop's heatmaps with those of its mirror image."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from torch import Tensor
 from vitpose.core.errors import UsageError
 
 
-def merge_flipped(heatmaps: Tensor, flipped: Tensor, flip_indices: Sequence[int], *, shift: bool) -> Tensor:
+def merge_flipped(heatmaps: Tensor, flipped: Tensor, flip_indices: Iterable[int], *, shift: bool) -> Tensor:
     """Average heatmaps with those of the mirrored crops, turned back.
 
     Args:
