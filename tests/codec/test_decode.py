@@ -237,6 +237,29 @@ def test_a_peak_beyond_the_rim_is_followed_outside():
     assert xy[:, 0].numpy() == pytest.approx(np.array([[-0.6, 30.0], [20.0, 63.7]]), abs=0.01)
 
 
+@pytest.mark.parametrize("width", [1.7, 2.0, 2.5])
+@pytest.mark.parametrize("place", [0.0, 0.3, 0.5, 1.0, 2.2, 4.0])
+def test_peaks_at_the_rim_may_be_narrower_or_wider_than_the_targets(width, place):
+    xy = torch.tensor([[[place, 30.3]], [[47 - place, 30.3]], [[20.7, place]], [[20.7, 63 - place]]])
+    maps, _ = Codec(sigma=width).encode(xy, torch.ones(4, 1), HEATMAP, HEATMAP)
+    decoded, _ = Codec(sigma=2.0).decode(maps * 0.7, HEATMAP)
+    assert (decoded - xy).abs().max() < 0.005
+
+
+def test_noise_at_the_rim_costs_little_more_than_inside():
+    generator = np.random.default_rng(1)
+    errors = []
+    for x in (0.5, 20.0):
+        xy = np.stack([np.full((300, 1), x), generator.uniform(15, 50, (300, 1))], -1)
+        maps, _ = Codec().encode(xy, np.ones((300, 1)), HEATMAP, HEATMAP)
+        noise = generator.normal(0, 0.02, maps.shape).astype(np.float32)
+        decoded, _ = Codec().decode(0.8 * maps + torch.from_numpy(noise), HEATMAP)
+        errors.append(float((decoded[..., 0] - x).square().mean().sqrt()))
+    rim, inside = errors
+    assert inside < 0.03
+    assert rim < 0.15
+
+
 @pytest.mark.parametrize("decode_sigma", [0.8, 1.0, 2.0])
 def test_transposed_maps_give_transposed_points(decode_sigma):
     maps = answers(4, 17, 12)
