@@ -195,10 +195,20 @@ class CropTransform:
 
         Black before normalisation is what every published weight was trained with.
         """
-        crops = np.zeros((len(self), *self.size, 3), dtype=np.uint8)
-        for crop, matrix in zip(crops, self.matrices, strict=True):
-            _warp_one(image, matrix, crop)
+        crops = np.empty((len(self), *self.size, 3), dtype=np.uint8)
+        for crop, matrix, part in zip(crops, self.matrices, self._parts(image.shape[:2]), strict=True):
+            _warp_one(image, matrix, part, crop)
         return crops
+
+    def _parts(self, image: tuple[int, ...]) -> list[list[int]]:
+        """Return left, top, right, bottom of the part of the picture that each crop reads, two pixels of margin in."""
+        corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * [self.size.width - 1, self.size.height - 1]
+        reached = transform_points(self.inverse, np.broadcast_to(corners, (len(self), 4, 2)))
+        limit = np.array(image[::-1])
+        low = np.clip(np.floor(reached.min(axis=1)) - 2, 0, limit)
+        high = np.clip(np.ceil(reached.max(axis=1)) + 3, 0, limit)
+        parts: list[list[int]] = np.concatenate([low, high], axis=1).astype(int).tolist()
+        return parts
 
 
 def fit_aspect(extents: ArrayLike, aspect: float) -> NDArray[np.float64]:
@@ -208,26 +218,22 @@ def fit_aspect(extents: ArrayLike, aspect: float) -> NDArray[np.float64]:
     return np.stack([np.where(wide, width, height * aspect), np.where(wide, width / aspect, height)], axis=-1)
 
 
-def _warp_one(image: NDArray[np.uint8], matrix: Floats, crop: NDArray[np.uint8]) -> None:
-    """Warp into ``crop`` from the part of ``image`` it needs: pictures may be larger than OpenCV can address."""
-    height, width = crop.shape[:2]
-    linear = np.linalg.inv(matrix[:, :2])
-    corners = np.array([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]], dtype=np.float64)
-    sources = (corners - matrix[:, 2]) @ linear.T
-    # Two pixels of margin keep bilinear reads at the region's rim exact.
-    left, top = np.maximum(np.floor(sources.min(axis=0)) - 2, 0).astype(int)
-    right, bottom = np.minimum(np.ceil(sources.max(axis=0)) + 3, image.shape[1::-1]).astype(int)
+def _warp_one(image: NDArray[np.uint8], matrix: Floats, part: list[int], crop: NDArray[np.uint8]) -> None:
+    """Warp into ``crop`` from the part of ``image`` it reads: pictures may be larger than OpenCV can address."""
+    left, top, right, bottom = part
     if right <= left or bottom <= top:
+        crop[:] = 0
         return
-    part = image[top:bottom, left:right]
+    source = image[top:bottom, left:right]
     local = matrix.copy()
-    local[:, 2] += matrix[:, :2] @ [left, top]
-    shrink = int(np.ceil(max(part.shape[:2]) / _WARP_LIMIT))
+    local[:, 2] += matrix[:, :2] @ (left, top)
+    shrink = -(-max(source.shape[:2]) // _WARP_LIMIT)
     if shrink > 1:
-        before = part.shape
+        before = source.shape
         smaller = (max(before[1] // shrink, 1), max(before[0] // shrink, 1))
-        part = np.asarray(cv2.resize(part, smaller, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-        ratio = np.array([before[1] / part.shape[1], before[0] / part.shape[0]])
+        source = np.asarray(cv2.resize(source, smaller, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        ratio = np.array([before[1] / source.shape[1], before[0] / source.shape[0]])
         local[:, 2] += local[:, :2] @ ((ratio - 1) / 2)
         local[:, :2] *= ratio
-    cv2.warpAffine(part, local, (width, height), dst=crop, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    size = crop.shape[1::-1]
+    cv2.warpAffine(source, local, size, dst=crop, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)

@@ -34,9 +34,11 @@ def normalize(crops: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         raise UsageError(
             f"crops must be uint8 RGB of shape (people, height, width, 3), not {crops.dtype} {tuple(crops.shape)}"
         )
-    # Plain numbers instead of two small tensors: no copy to the device on every call, no constants in exported graphs.
-    planes = [
-        crops[..., channel].to(torch.float32).sub(255 * mean).mul(1 / (255 * std)).to(dtype)
-        for channel, (mean, std) in enumerate(zip(MEAN, STD, strict=True))
+    # Shuffling bytes first keeps the arithmetic on contiguous planes, which is several times faster on a CPU. Plain
+    # numbers instead of two small tensors: no copy to the device on every call, no constants in exported graphs.
+    planes = crops.permute(0, 3, 1, 2).contiguous().unbind(dim=1)
+    scaled = [
+        plane.to(torch.float32).sub(255 * mean).mul(1 / (255 * std)).to(dtype)
+        for plane, mean, std in zip(planes, MEAN, STD, strict=True)
     ]
-    return torch.stack(planes, dim=1)
+    return torch.stack(scaled, dim=1)
