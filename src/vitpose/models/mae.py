@@ -140,7 +140,7 @@ class MaskedAutoencoder(nn.Module):
         return MaskedOutput((error * hidden).sum() / hidden.sum(), predictions, hidden)
 
     def targets(self, images: Tensor) -> Tensor:
-        """Return what should be drawn, the windows the patches read: ``(batch, patches, 3 * patch * patch)`` float32."""
+        """Return what should be drawn, the windows the patches read: ``(batch, patches, pixels)`` float32."""
         spec = self.backbone.spec
         patches = F.unfold(images.float(), spec.patch, padding=patch_padding(spec), stride=spec.stride).transpose(1, 2)
         if self.spec.norm_targets:

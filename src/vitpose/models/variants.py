@@ -8,13 +8,18 @@ the numbers were checked against the configurations and weights of the original 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from vitpose.core.errors import InputError, UsageError, nearest
 from vitpose.core.geometry import Convention, Size
 
 AttentionKind = Literal["full", "window", "shifted", "pooled", "shifted+pooled"]
 HeadKind = Literal["classic", "simple"]
+
+
+def _check_choice(what: str, value: str, options: tuple[str, ...]) -> None:
+    if value not in options:
+        raise UsageError(f"unknown {what} {value!r}{nearest(str(value), options)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +34,16 @@ class Attention:
 
     kind: AttentionKind = "full"
     window: Size = Size(8, 8)
+
+    def __post_init__(self) -> None:
+        """Refuse what no block can do.
+
+        Raises:
+            UsageError: an unknown kind, or a window without tokens.
+        """
+        _check_choice("attention kind", self.kind, get_args(AttentionKind))
+        if len(self.window) != 2 or min(self.window) < 1:
+            raise UsageError(f"an attention window needs a height and a width of at least 1, not {tuple(self.window)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +81,17 @@ class BackboneSpec:
         """Refuse a spec no model can be built from.
 
         Raises:
-            UsageError: sizes that do not divide, or an attention list of the wrong length.
+            UsageError: sizes that are not positive or do not divide, or an attention list of the wrong length.
         """
+        if min(self.width, self.depth, self.heads) < 1 or self.patch < 4 or not 0 <= self.drop_path < 1:
+            raise UsageError(
+                f"a backbone needs width, depth and heads of at least 1, a patch of at least 4 and a drop_path of at "
+                f"least 0 and below 1, not {self.width}, {self.depth}, {self.heads}, {self.patch} and {self.drop_path}"
+            )
         if self.width % self.heads:
             raise UsageError(f"width {self.width} is not a multiple of heads {self.heads}")
-        if self.stride not in (self.patch, self.patch // 2):
-            raise UsageError(f"stride must be {self.patch} or {self.patch // 2}, not {self.stride}")
+        if self.stride not in (self.patch, self.patch / 2):
+            raise UsageError(f"stride must be {self.patch} or half of it, not {self.stride}")
         if len(self.attention) not in (1, self.depth):
             raise UsageError(
                 f"attention has {len(self.attention)} entries for {self.depth} blocks; give one, or one a block"
@@ -116,6 +136,17 @@ class HeadSpec:
     square_box: bool = False
     expert: int = 0
     deconv_width: int = 256
+
+    def __post_init__(self) -> None:
+        """Refuse a head that cannot be built.
+
+        Raises:
+            UsageError: an unknown kind or codec, or no keypoints.
+        """
+        _check_choice("head kind", self.kind, get_args(HeadKind))
+        _check_choice("codec", self.codec, get_args(Convention))
+        if min(self.keypoints, self.deconv_width) < 1:
+            raise UsageError(f"the head for {self.dataset!r} needs at least one keypoint and one channel")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
