@@ -1,0 +1,201 @@
+"""What a user typed, as single sources: files, folders, globs, list files and web addresses become one flat list."""
+
+import glob
+import logging
+import os
+import re
+import urllib.parse
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from typing import Literal
+
+from vitpose.core.errors import InputError
+from vitpose.media.urls import is_url
+
+log = logging.getLogger(__name__)
+
+Kind = Literal["image", "video", "url"]
+
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".jp2", ".avif", ".qoi")
+)
+VIDEO_SUFFIXES = frozenset(
+    (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".m2ts", ".3gp")
+)
+LIST_SUFFIX = ".txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One picture or video to work on.
+
+    Attributes:
+        kind: ``image``, ``video`` or ``url`` (a picture on the web).
+        location: path or address.
+        name: relative path without suffix to name results by; no other source of the same list has it.
+    """
+
+    kind: Kind
+    location: str
+    name: str
+
+
+def expand_sources(sources: Sequence[str | os.PathLike[str]], *, recursive: bool = False) -> list[Source]:
+    """Return the pictures and videos that ``sources`` stand for, in order, each once.
+
+    A file is taken by its suffix as a video or else as a picture. Of a folder the pictures and videos are taken, in
+    natural order (``frame2`` before ``frame10``), without its sub-folders unless ``recursive``; hidden files are
+    passed over, other files are counted in a warning. The same goes for what a glob matches (``**`` goes into
+    sub-folders). A ``.txt`` file lists one source a line, relative to itself; lines that start with ``#`` are comments.
+
+    Results are named after the file without its suffix; where two sources would share a name, by as much of the path
+    as tells them apart.
+
+    Raises:
+        InputError: something is missing, or a folder, glob or list holds no picture and no video.
+    """
+    found: dict[str, Source] = {}
+    for text in sources:
+        for source in _expand(os.fspath(text), recursive=recursive, listed_in=None):
+            key = source.location if source.kind == "url" else str(_absolute(source.location))
+            found.setdefault(key, source)
+    if not found:
+        raise InputError("no pictures or videos were given")
+    return _name_apart(list(found.values()))
+
+
+def _expand(text: str, *, recursive: bool, listed_in: str | None) -> Iterator[Source]:
+    where = f" (listed in {listed_in})" if listed_in else ""
+    if is_url(text):
+        yield Source("url", text, _url_name(text))
+        return
+    path = Path(text)
+    if text and path.is_dir():
+        yield from _folder(path, recursive=recursive)
+    elif text and path.exists():
+        if path.suffix.lower() != LIST_SUFFIX:
+            yield _file(path)
+        elif listed_in:
+            raise InputError(f"{text}{where}: a list cannot hold another list")
+        else:
+            yield from _list_file(path, recursive=recursive)
+    elif glob.has_magic(text):
+        yield from _glob(text, where)
+    else:
+        raise InputError(f"{text or 'an empty name'}{where} does not exist")
+
+
+def _file(path: Path, base: Path | None = None) -> Source:
+    kind: Kind = "video" if path.suffix.lower() in VIDEO_SUFFIXES else "image"
+    name = path.relative_to(base) if base else PurePath(path.name)
+    return Source(kind, str(path), name.with_suffix("").as_posix())
+
+
+def _folder(path: Path, *, recursive: bool) -> Iterator[Source]:
+    entries = path.rglob("*") if recursive else path.iterdir()
+    try:
+        files = [entry for entry in entries if entry.is_file() and not _is_hidden(entry.relative_to(path))]
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    chosen = _pictures_and_videos(files, str(path))
+    if not chosen:
+        hint = "" if recursive else f"; sub-folders are not searched, for those give '{path}/**/*'"
+        raise InputError(f"{path} holds no pictures and no videos{hint}")
+    yield from (_file(entry, path) for entry in chosen)
+
+
+def _glob(pattern: str, where: str) -> Iterator[Source]:
+    # Path.glob takes no absolute patterns.
+    files = [Path(match) for match in glob.iglob(pattern, recursive=True) if Path(match).is_file()]  # noqa: PTH207
+    chosen = _pictures_and_videos(files, pattern)
+    if not chosen:
+        raise InputError(f"{pattern}{where} matches no pictures and no videos")
+    yield from (_file(entry) for entry in chosen)
+
+
+def _list_file(path: Path, *, recursive: bool) -> Iterator[Source]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as a list of sources: {error}") from error
+    entries = [(number, line.strip()) for number, line in enumerate(lines, 1)]
+    entries = [(number, line) for number, line in entries if line and not line.startswith("#")]
+    if not entries:
+        raise InputError(f"{path} lists nothing: write one picture, video or address a line")
+    for number, line in entries:
+        location = line if is_url(line) else str(path.parent / line)
+        yield from _expand(location, recursive=recursive, listed_in=f"{path}, line {number}")
+
+
+def _pictures_and_videos(files: Sequence[Path], where: str) -> list[Path]:
+    known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    chosen = [file for file in files if file.suffix.lower() in known]
+    if chosen and len(chosen) < len(files):
+        log.warning("%s: passed over %d files that are not pictures or videos", where, len(files) - len(chosen))
+    return sorted(chosen, key=lambda file: natural_key(file.as_posix()))
+
+
+def natural_key(text: str) -> list[tuple[int, str]]:
+    """Sort key that takes runs of digits as numbers: ``frame2`` comes before ``frame10``."""
+    return [(int(part), "") if part.isdecimal() else (-1, part.casefold()) for part in re.split(r"(\d+)", text)]
+
+
+def _is_hidden(relative: PurePath) -> bool:
+    return any(part.startswith(".") for part in relative.parts)
+
+
+def _url_name(url: str) -> str:
+    """Name for the results of an address: the last part of its path, without anything a file name cannot hold."""
+    parts = urllib.parse.urlsplit(url)
+    last = urllib.parse.unquote(parts.path).rstrip("/").rpartition("/")[2]
+    stem = last.rpartition(".")[0] or last or parts.hostname or "url"
+    return re.sub(r"[^\w\-]+", "_", stem).strip("_") or "url"
+
+
+def _name_apart(sources: list[Source]) -> list[Source]:
+    """Give sources that share a name longer ones: the path, then the path with its suffix, then a number."""
+    for lengthen in (_path_name, _suffixed_name):
+        taken = Counter(source.name.casefold() for source in sources)
+        clashing = [i for i, source in enumerate(sources) if taken[source.name.casefold()] > 1]
+        paths = [_absolute(sources[i].location) for i in clashing if sources[i].kind != "url"]
+        root = _common_folder(paths)
+        for i in clashing:
+            if sources[i].kind != "url":
+                sources[i] = replace(sources[i], name=lengthen(_absolute(sources[i].location), root))
+    return _numbered(sources)
+
+
+def _path_name(path: Path, root: Path | None) -> str:
+    relative = path.relative_to(root) if root else PurePath(path.name)
+    return relative.with_suffix("").as_posix()
+
+
+def _suffixed_name(path: Path, root: Path | None) -> str:
+    return f"{_path_name(path, root)}_{path.suffix.removeprefix('.')}"
+
+
+def _absolute(location: str) -> Path:
+    # Not Path.resolve: two links to one file are two sources, but "a/../x" and "x" are one.
+    return Path(os.path.abspath(location))  # noqa: PTH100
+
+
+def _common_folder(paths: Sequence[Path]) -> Path | None:
+    try:
+        return Path(os.path.commonpath([path.parent for path in paths])) if paths else None
+    except ValueError:  # on different drives
+        return None
+
+
+def _numbered(sources: Sequence[Source]) -> list[Source]:
+    names: set[str] = set()
+    result = []
+    taken = {source.name.casefold() for source in sources}
+    for source in sources:
+        name, number = source.name, 2
+        while name.casefold() in names or (number > 2 and name.casefold() in taken):
+            name, number = f"{source.name}-{number}", number + 1
+        names.add(name.casefold())
+        result.append(replace(source, name=name))
+    return result
