@@ -70,6 +70,20 @@ def test_hidden_pixels_cannot_be_seen() -> None:
     assert not torch.allclose(model(other, noise).predictions, output.predictions, atol=1e-4)
 
 
+def test_tokens_return_to_their_places() -> None:
+    """Without positions, and with a decoder that leaves tokens alone, hidden patches all look alike."""
+    model = autoencoder()
+    with torch.no_grad():
+        model.decoder_positions.zero_()
+        for block in model.decoder_blocks:
+            block.proj.weight.zero_()
+            block.ffn.fc2.weight.zero_()
+    output = model(pictures(4))
+    blank = model.decoder_out(model.decoder_norm(model.mask_token))
+    alike = (output.predictions - blank).abs().amax(dim=2) < 1e-6
+    assert torch.equal(alike, output.hidden)
+
+
 def test_loss_counts_hidden_patches_only() -> None:
     model, images = autoencoder(), pictures(3)
     noise = torch.rand(3, 12)
