@@ -34,7 +34,7 @@ def test_patch_blur_equals_blurring_the_whole_heatmap_in_the_interior():
     index = maps.reshape(len(maps), -1).argmax(dim=1)
     rows, columns = index // 48, index % 48
     for sigma, kernel in ((2.0, 11), (2.9, 17)):
-        near = decode._log_neighbours(maps, rows, columns, 2.0, sigma)
+        near = decode._log_neighbours(maps, rows, columns, 2.0, sigma).permute(2, 0, 1)
         reach = kernel // 2 + 1
         checked = 0
         for one, row, column, values in zip(maps.numpy(), rows, columns, near.numpy(), strict=True):
@@ -51,7 +51,7 @@ def test_below_one_the_whole_heatmap_is_blurred_as_transformers_does(shape):
     maps = torch.from_numpy(np.random.default_rng(0).random((40, *shape), dtype=np.float32))
     index = maps.reshape(40, -1).argmax(dim=1)
     rows, columns = index // shape[1], index % shape[1]
-    near = decode._log_neighbours(maps, rows, columns, 2.0, 0.8)
+    near = decode._log_neighbours(maps, rows, columns, 2.0, 0.8).permute(2, 0, 1)
     for one, row, column, values in zip(maps.numpy(), rows, columns, near.numpy(), strict=True):
         whole = np.log(np.clip(gaussian_filter(one, 0.8, radius=5), 1e-3, 50))
         padded = np.pad(whole, 1, mode="edge")

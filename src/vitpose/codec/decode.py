@@ -6,7 +6,8 @@ is blurred, because the step reads nothing else. And a step is taken only where 
 down in all directions and the step stays within one pixel of the peak.
 
 Every sum over taps below is written as a chain of element-wise operations, and not as a matrix product, so that a
-person's result is the same to the last bit whoever else is in the batch.
+person's result is the same to the last bit whoever else is in the batch. Patches have the heatmap as their last axis:
+the small axes are then strides, and every operation runs over long rows of memory.
 """
 
 import math
@@ -66,9 +67,9 @@ def kernel_radius(decode_sigma: float) -> int:
 def _decode_maps(maps: Tensor, convention: Convention, sigma: float, decode_sigma: float) -> tuple[Tensor, Tensor]:
     """Decode ``(maps, height, width)`` float32 into ``(maps, 2)`` heatmap pixels and ``(maps,)`` scores."""
     height, width = maps.shape[1:]
-    flat = maps.reshape(len(maps), height * width)
-    scores, index = flat.amax(dim=1), flat.argmax(dim=1)
-    rows, columns = index // width, index % width
+    scores, index = _maxima(maps)
+    rows = index.div(width, rounding_mode="floor")
+    columns = index - rows * width
     peaks = torch.stack([columns, rows], dim=1).to(torch.float32)
     if convention == "udp":
         offsets = _newton_steps(_log_neighbours(maps, rows, columns, sigma, decode_sigma))
@@ -78,6 +79,22 @@ def _decode_maps(maps: Tensor, convention: Convention, sigma: float, decode_sigm
     broken = ~torch.isfinite(scores)
     center = torch.tensor([(width - 1) / 2, (height - 1) / 2], device=maps.device)
     return torch.where(broken[:, None], center, xy), torch.where(broken, 0.0, scores)
+
+
+def _maxima(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``(maps,)`` the maximum and the first place, in row order, that has it.
+
+    PyTorch finds a maximum on a CPU many times faster than its place, so the place is looked for only in the block of
+    rows that holds the maximum.
+    """
+    count, height, width = maps.shape
+    together = next(rows for rows in range(max(1, height // 32), 0, -1) if height % rows == 0)
+    blocks = maps.reshape(count, height // together, together * width)
+    block = blocks.amax(dim=2).argmax(dim=1)
+    chosen = blocks[torch.arange(count, device=maps.device), block]
+    place = chosen.argmax(dim=1)
+    scores = chosen.gather(1, place[:, None])[:, 0]
+    return scores, block * (together * width) + place
 
 
 def _quarter_steps(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -93,42 +110,44 @@ def _quarter_steps(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
 
 def _newton_steps(log: Tensor) -> Tensor:
-    """Return ``(maps, 2)`` Newton steps from ``(maps, 3, 3)`` log values; zero where a step makes no sense."""
-    middle, left, right = log[:, 1, 1], log[:, 1, 0], log[:, 1, 2]
-    above, below = log[:, 0, 1], log[:, 2, 1]
+    """Return ``(maps, 2)`` Newton steps from ``(3, 3, maps)`` log values; zero where a step makes no sense."""
+    (corner, above, _), (left, middle, right), (_, below, opposite) = (row.unbind() for row in log.unbind())
+    twice = 2 * middle
     dx, dy = 0.5 * (right - left), 0.5 * (below - above)
-    dxx = right - 2 * middle + left + _RIDGE
-    dyy = below - 2 * middle + above + _RIDGE
-    dxy = 0.5 * (log[:, 2, 2] - right - below + 2 * middle - left - above + log[:, 0, 0])
+    dxx = right - twice + left + _RIDGE
+    dyy = below - twice + above + _RIDGE
+    dxy = 0.5 * (opposite - right - below + twice - left - above + corner)
     determinant = dxx * dyy - dxy * dxy
-    steps = torch.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy], dim=1) / determinant[:, None]
+    steps = torch.stack([dxy * dy - dyy * dx, dxy * dx - dxx * dy]) / determinant
     peaked = (dxx < 0) & (determinant > 0)
-    near = (steps.abs() <= 1).all(dim=1)  # false for NaN as well
-    return torch.where((peaked & near)[:, None], steps, 0.0)
+    near = (steps.abs() <= 1).all(dim=0)  # false for NaN as well
+    return torch.where(peaked & near, steps, 0.0).T
 
 
 def _log_neighbours(maps: Tensor, rows: Tensor, columns: Tensor, sigma: float, decode_sigma: float) -> Tensor:
-    """Return ``(maps, 3, 3)``: the logarithm of the blurred heatmap at the peak and its eight neighbours.
+    """Return ``(3, 3, maps)``: the logarithm of the blurred heatmap at the peak and its eight neighbours.
 
     Blurring is separable and local, so the patch the nine values depend on gives exactly what blurring the whole
     heatmap would.
     """
-    height, width = maps.shape[1:]
+    count, height, width = maps.shape
     radius = kernel_radius(decode_sigma)
-    reach = torch.arange(-radius - 1, radius + 2, device=maps.device)
-    row_places, column_places = rows[:, None] + reach, columns[:, None] + reach
+    reach = torch.arange(-radius - 1, radius + 2, device=maps.device)[:, None]
     extend = decode_sigma >= 1
     inside = _clamped if extend else _mirrored
-    index = inside(row_places, height)[:, :, None] * width + inside(column_places, width)[:, None, :]
-    patch = torch.gather(maps.reshape(len(maps), -1), 1, index.reshape(len(maps), -1)).reshape(index.shape)
+    first = torch.arange(count, device=maps.device) * (height * width)
+    lines = inside(rows + reach, height) * width + first
+    index = lines[:, None] + inside(columns + reach, width)[None]
+    patch = maps.reshape(-1).index_select(0, index.reshape(-1)).reshape(index.shape)
     taps = _gaussian_taps(decode_sigma, radius)
     if extend:
-        profiles = _blur(patch, taps, 1)[:, 1, :], _blur(patch, taps, 2)[:, :, 1]
-        across = _continuation(profiles[0], columns, width, sigma)
-        down = _continuation(profiles[1], rows, height, sigma)
-        patch = patch * across[:, None, :] * down[:, :, None]
-    blurred = _blur(_blur(patch, taps, 2), taps, 1)
-    return blurred.clamp(_LOWEST, _HIGHEST).log()
+        profiles = _blur(patch[1:-1], taps, 0)[0], _blur(patch[:, 1:-1], taps, 1)[:, 0]
+        distances = torch.stack([columns, width - 1 - columns, rows, height - 1 - rows])
+        factors = _continuation(*profiles, distances, sigma)
+        if factors is not None:
+            patch = patch * factors[0] * factors[1][:, None]
+    blurred = _blur(_blur(patch, taps, 0), taps, 1)
+    return blurred.clamp_(_LOWEST, _HIGHEST).log_()
 
 
 def _gaussian_taps(sigma: float, radius: int) -> list[float]:
@@ -137,11 +156,13 @@ def _gaussian_taps(sigma: float, radius: int) -> list[float]:
 
 
 def _blur(patch: Tensor, taps: list[float], axis: int) -> Tensor:
-    """Blur along ``axis`` and keep the places where the kernel fits: the middle three."""
-    length = patch.shape[axis] - len(taps) + 1
-    total = patch.narrow(axis, 0, length) * taps[0]
-    for offset, tap in enumerate(taps[1:], start=1):
-        total = total + patch.narrow(axis, offset, length) * tap
+    """Blur along ``axis`` and keep the places where the symmetric kernel fits: the middle three, or the middle."""
+    middle = len(taps) // 2
+    length = patch.shape[axis] - 2 * middle
+    total = patch.narrow(axis, middle, length) * taps[middle]
+    for offset in range(middle):
+        pair = patch.narrow(axis, offset, length) + patch.narrow(axis, 2 * middle - offset, length)
+        total += pair.mul_(taps[offset])
     return total
 
 
@@ -160,22 +181,32 @@ def _mirrored(places: Tensor, length: int) -> Tensor:
     return torch.minimum(around, 2 * length - 1 - around)
 
 
-def _continuation(profile: Tensor, peaks: Tensor, length: int, sigma: float) -> Tensor:
-    """Return factors that turn repeated edge pixels into the peak's own Gaussian, along one axis.
+def _continuation(across: Tensor, down: Tensor, distances: Tensor, sigma: float) -> tuple[Tensor, Tensor] | None:
+    """Return factors that turn repeated edge pixels into the peak's own Gaussian.
 
     Args:
-        profile: ``(maps, reach)`` the patch, averaged over the other axis with the blur's weights.
-        peaks: ``(maps,)`` the peak's place along this axis.
-        length: number of pixels of the heatmap along this axis.
+        across: ``(reach, maps)`` the patch averaged over its rows with the blur's weights.
+        down: ``(reach, maps)`` the same over its columns.
+        distances: ``(4, maps)`` whole pixels from the peak to the left, right, upper and lower edge.
         sigma: standard deviation of the targets.
 
     Returns:
-        ``(maps, reach)`` factors, 1 inside the heatmap.
+        two ``(reach, maps)`` factors, for columns and rows, 1 inside the heatmap; None where all are known to be 1.
+        On a CPU, which can look without waiting, only edges within reach of their peak are worked on.
     """
-    below, above = peaks, length - 1 - peaks
-    low = _fall_off(profile, below, above, sigma)
-    high = _fall_off(profile.flip(1), above, below, sigma).flip(1)
-    return low * high
+    reach = across.shape[0]
+    profiles = torch.stack([across, across.flip(0), down, down.flip(0)], dim=1).reshape(reach, -1)
+    distance, room = distances.flatten(), distances[[1, 0, 3, 2]].flatten()
+    if profiles.device.type == "cpu":
+        near = torch.nonzero(distance < reach // 2)[:, 0]
+        if not len(near):
+            return None
+        found = _fall_off(profiles.index_select(1, near), distance[near], room[near], sigma)
+        factors = torch.ones_like(profiles).index_copy_(1, near, found)
+    else:
+        factors = _fall_off(profiles, distance, room, sigma)
+    left, right, upper, lower = factors.reshape(reach, 4, -1).unbind(dim=1)
+    return left * right.flip(0), upper * lower.flip(0)
 
 
 def _fall_off(profile: Tensor, distance: Tensor, room: Tensor, sigma: float) -> Tensor:
@@ -186,16 +217,17 @@ def _fall_off(profile: Tensor, distance: Tensor, room: Tensor, sigma: float) -> 
     because a Gaussian is separable; it is taken from the averaged profile, and held to what a peak within one pixel of
     the found one allows, so that noise cannot build a second peak outside.
     """
-    edge = profile.shape[1] // 2 - distance
+    edge = profile.shape[0] // 2 - distance
     curvature = _curvature(profile, room, sigma)
     first, second = _pick(profile, edge), _pick(profile, edge + 1)
     expected = (2 * distance.to(profile.dtype) - 1) * curvature / 2
     measured = torch.log(second / first)
     slope = torch.where((first > 0) & torch.isfinite(measured), measured, expected)
     slope = torch.minimum(torch.maximum(slope, expected - curvature), expected + curvature)
-    places = torch.arange(profile.shape[1], device=profile.device)
-    beyond = (edge[:, None] - places).clamp(min=0).to(profile.dtype)
-    return torch.exp(-beyond * slope[:, None] - beyond * (beyond + 1) * curvature[:, None] / 2)
+    places = torch.arange(profile.shape[0], device=profile.device)[:, None]
+    beyond = (edge - places).clamp_(min=0).to(profile.dtype)
+    # -n s - n (n + 1) c / 2 with n taken out.
+    return torch.exp_(beyond * ((beyond + 1) * (-0.5 * curvature) - slope))
 
 
 def _curvature(profile: Tensor, room: Tensor, sigma: float) -> Tensor:
@@ -204,9 +236,9 @@ def _curvature(profile: Tensor, room: Tensor, sigma: float) -> Tensor:
     It would be ``1 / sigma^2`` if answers were as wide as the targets. They are often not, so it is measured from three
     values, a sigma apart, on the side where the heatmap goes on for ``room`` pixels, and held near that number.
     """
-    middle = profile.shape[1] // 2
+    middle = profile.shape[0] // 2
     step = min(max(1, round(sigma)), middle // 2)
-    first, second, third = (profile[:, middle + ahead].log() for ahead in (0, step, 2 * step))
+    first, second, third = profile[middle : middle + 2 * step + 1 : step].log().unbind()
     measured = (2 * second - first - third) / step**2
     target = sigma**-2
     known = torch.isfinite(measured) & (room >= 2 * step)
@@ -215,4 +247,4 @@ def _curvature(profile: Tensor, room: Tensor, sigma: float) -> Tensor:
 
 def _pick(profile: Tensor, places: Tensor) -> Tensor:
     """Return ``(maps,)``: one value of each profile; the places of edges out of reach do not matter."""
-    return torch.gather(profile, 1, places.clamp(0, profile.shape[1] - 1)[:, None])[:, 0]
+    return torch.gather(profile, 0, places.clamp(0, profile.shape[0] - 1)[None])[0]
