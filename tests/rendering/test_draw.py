@@ -8,7 +8,7 @@ from vitpose.core.errors import UsageError
 from vitpose.core.geometry import Size
 from vitpose.core.poses import Poses
 from vitpose.core.skeleton import load_skeleton
-from vitpose.rendering.draw import Style, draw_poses
+from vitpose.rendering.draw import LEFT, RIGHT, Style, draw_poses
 
 COCO = load_skeleton("coco17")
 
@@ -40,10 +40,15 @@ def test_the_picture_handed_in_is_not_touched() -> None:
 def test_left_is_orange_right_is_blue() -> None:
     drawn = draw_poses(IMAGE, standing(1), Style(boxes=False)).astype(int)
     left, right = drawn[90:190, 55:66].reshape(-1, 3), drawn[90:190, 15:26].reshape(-1, 3)
-    assert (left[:, 0] > left[:, 2]).sum() > 50
-    assert not (left[:, 2] > left[:, 0]).any()
-    assert (right[:, 2] > right[:, 0]).sum() > 50
-    assert not (right[:, 0] > right[:, 2]).any()
+
+    def count(pixels: np.ndarray, color: str) -> int:
+        wanted = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
+        return int((np.abs(pixels - wanted).max(axis=1) < 30).sum())
+
+    assert count(left, LEFT) > 50
+    assert count(left, RIGHT) == 0
+    assert count(right, RIGHT) > 50
+    assert count(right, LEFT) == 0
 
 
 def test_what_is_below_the_threshold_is_left_out() -> None:
@@ -64,8 +69,12 @@ def test_ids_are_written_where_people_are_tracked() -> None:
 def test_points_far_outside_do_no_harm() -> None:
     poses = standing(1)
     away = Poses(
-        xy=poses.xy + 1e6, scores=poses.scores, boxes=poses.boxes, box_scores=poses.box_scores,
-        skeleton=COCO, image_size=Size(200, 400),
+        xy=poses.xy + 1e6,
+        scores=poses.scores,
+        boxes=poses.boxes,
+        box_scores=poses.box_scores,
+        skeleton=COCO,
+        image_size=Size(200, 400),
     )
     assert draw_poses(IMAGE, away, Style(boxes=False)).max() == 0
 

@@ -45,6 +45,7 @@ def predict(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     engine: Annotated[str, typer.Option(help="auto or eager.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Crops a model call.")] = 32,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Take sub-folders too.")] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("poses"),
     format_: Annotated[
         str, typer.Option("--format", "-f", help="Any of json,overlay,coco,csv,parquet; or none.")
@@ -59,8 +60,9 @@ def predict(
     from vitpose.pipeline.assemble import load
     from vitpose.pipeline.predict import Listeners, predict_sources
 
-    found = expand_sources(sources)
-    given = None if boxes is None else GivenBoxes.from_file(boxes)
+    found = expand_sources(sources, recursive=recursive)
+    wanted = [name.strip() for name in classes.split(",")] if classes else None
+    given = None if boxes is None else GivenBoxes.from_file(boxes, classes=wanted)
     if given is not None:
         given.check_sources([source.location for source in found])
     estimator = load(
@@ -73,7 +75,7 @@ def predict(
         flip_test=flip_test,
         refine=refine,
         threshold=_thresholds(threshold or []),
-        classes=[name.strip() for name in classes.split(",")] if classes else None,
+        classes=wanted,
         batch_size=batch_size,
     )
     with _Reporter(len(found), as_json=as_json) as reporter:
@@ -113,7 +115,7 @@ def _thresholds(texts: list[str]) -> Any:
 
 def _finish(summary: "Summary", out: Path | None) -> None:
     where = f" -> {out}/" if out is not None else ""
-    typer.echo(f"{summary.pictures} pictures, {summary.people} poses{where}", err=True)
+    typer.echo(f"{_count(summary.pictures, 'picture')}, {_count(summary.people, 'pose')}{where}", err=True)
     if summary.failures:
         typer.echo(f"{len(summary.failures)} failed:", err=True)
         for failure in summary.failures:
@@ -122,6 +124,10 @@ def _finish(summary: "Summary", out: Path | None) -> None:
         raise typer.Exit(130)
     if summary.failures:
         raise typer.Exit(4 if summary.pictures else InputError.exit_code)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 class _Reporter:
@@ -154,7 +160,7 @@ class _Reporter:
 
             typer.echo(json.dumps(to_document(origin, poses), ensure_ascii=False))
         if self._bar is None and origin.frame is None:
-            typer.echo(f"{origin.source}: {len(poses)} {'pose' if len(poses) == 1 else 'poses'}", err=True)
+            typer.echo(f"{origin.source}: {_count(len(poses), 'pose')}", err=True)
         self._advance(origin.source)
 
     def failure(self, failure: "Failure") -> None:

@@ -72,7 +72,7 @@ class JsonWriter:
         document = to_document(origin, poses)
         if origin.frame is None:
             path = self._folder / f"{origin.name}.json"
-            atomic_write_text(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+            atomic_write_text(path, _readable(document))
             return
         if origin.name not in self._videos:
             opened = _open_text(self._folder / f"{origin.name}.jsonl")
@@ -118,6 +118,15 @@ class TableWriter:
             return self._stack.enter_context(csv.CSVWriter(temporary, schema))
         parquet = require("pyarrow.parquet", "all", "writing Parquet")
         return self._stack.enter_context(parquet.ParquetWriter(temporary, schema))
+
+
+def _readable(document: dict[str, Any]) -> str:
+    """One line a field and one line a person: small, and still good to read and to compare."""
+    fields = dict(document)
+    people = ",\n  ".join(json.dumps(person, ensure_ascii=False) for person in fields.pop("people"))
+    lines = [f' "{key}": {json.dumps(value, ensure_ascii=False)}' for key, value in fields.items()]
+    lines.append(f' "people": [\n  {people}\n ]' if people else ' "people": []')
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 @contextlib.contextmanager

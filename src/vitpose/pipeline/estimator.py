@@ -6,7 +6,7 @@ picture pixels, whatever the number of people.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -208,7 +208,8 @@ class PoseEstimator:
             if boxes is not None and len(boxes) != len(images):
                 raise UsageError(f"{len(boxes)} lists of boxes for {len(images)} pictures: give one a picture")
             return list(self.stream(images, boxes=boxes))
-        return next(self.stream([images], boxes=None if boxes is None else [boxes]))
+        single = cast(ImageSource, images)
+        return next(self.stream([single], boxes=None if boxes is None else [boxes]))
 
     def stream(self, images: Iterable[ImageSource], *, boxes: Iterable[Any] | None = None) -> Iterator[Poses]:
         """Yield the poses of each picture in order, working on several pictures at a time.

@@ -91,7 +91,8 @@ def _sides(skeleton: Skeleton) -> list[tuple[str, list[tuple[int, int]], NDArray
         side[skeleton.index(left)], side[skeleton.index(right)] = 1, 2
     parts = []
     for color, wanted in ((MIDDLE, 0), (LEFT, 1), (RIGHT, 2)):
-        edges = [(int(a), int(b)) for a, b in skeleton.edge_indices if _edge_side(side[a], side[b]) == wanted]
+        # supervision counts keypoints from 1 in edges.
+        edges = [(int(a) + 1, int(b) + 1) for a, b in skeleton.edge_indices if _edge_side(side[a], side[b]) == wanted]
         parts.append((color, edges, side == wanted))
     return parts
 

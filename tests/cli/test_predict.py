@@ -1,0 +1,243 @@
+"""`vitpose predict` from the outside: files, streams, exit codes."""
+
+import errno
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+from vitpose.cli.main import main
+from vitpose.core.poses import Poses
+
+Run = Callable[..., tuple[int, str, str]]
+
+TINY = ("--model", "random:vitpose-ti", "--detector", "whole")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["vitpose", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_photo_gives_json_and_overlay(run: Run, photo: Path, tmp_path: Path) -> None:
+    code, out, err = run("predict", photo, *TINY)
+    assert (code, out) == (0, "")
+    assert "1 picture, 1 pose -> poses/" in err
+    assert files(tmp_path / "poses") == ["photo.json", "photo.overlay.jpg"]
+    document = json.loads((tmp_path / "poses" / "photo.json").read_text())
+    poses = Poses.from_dict(document)
+    assert poses.xy.shape == (1, 17, 2)
+    assert document["image"] == {"height": 60, "width": 80, "source": str(photo)}
+    assert document["model"]["model"] == "random:vitpose-ti"
+    assert len(document["model"]["sha256"]) == 64
+    with Image.open(tmp_path / "poses" / "photo.overlay.jpg") as overlay:
+        assert overlay.size == (80, 60)
+
+
+def test_every_format_holds_the_same_numbers(run: Run, photo: Path, tmp_path: Path) -> None:
+    second = tmp_path / "000000000139.png"
+    second.write_bytes(photo.read_bytes())
+    formats = "json,coco,csv,parquet"
+    code, out, _ = run("predict", photo, second, *TINY, "--format", formats, "--out", "r", "--json")
+    assert code == 0
+    folder = tmp_path / "r"
+    assert files(folder) == ["000000000139.json", "coco_results.json", "photo.json", "poses.csv", "poses.parquet"]
+    printed = [json.loads(line) for line in out.splitlines()]
+    assert printed[0] == json.loads((folder / "photo.json").read_text())
+    coco = json.loads((folder / "coco_results.json").read_text())
+    assert [entry["image_id"] for entry in coco] == ["photo", 139]
+    poses = Poses.from_dict(printed[0])
+    assert coco[0] == poses.to_coco_results("photo")[0]
+    table = pyarrow.parquet.read_table(folder / "poses.parquet")
+    assert table.num_rows == 34
+    np.testing.assert_array_equal(table["x"].to_numpy()[:17], poses.xy[0, :, 0])
+    assert pyarrow.csv.read_csv(folder / "poses.csv").num_rows == 34
+
+
+def test_boxes_from_a_file(run: Run, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "boxes.json").write_text(json.dumps({"photo.png": [[5, 5, 40, 50], [30, 10, 70, 55]]}))
+    code, out, _ = run("predict", photo, "--model", "random:vitpose-ti", "--boxes", "boxes.json", "--json")
+    assert code == 0
+    assert [person["box_xyxy"] for person in json.loads(out)["people"]] == [[5, 5, 40, 50], [30, 10, 70, 55]]
+
+
+def test_one_bad_file_does_not_stop_the_others(run: Run, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 not a jpeg")
+    (tmp_path / "empty.png").touch()
+    code, _, err = run("predict", tmp_path / "broken.jpg", photo, tmp_path / "empty.png", *TINY)
+    assert code == 4
+    assert "2 failed" in err
+    assert "broken.jpg" in err
+    assert "empty.png" in err
+    assert files(tmp_path / "poses") == ["photo.json", "photo.overlay.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("nowhere.jpg", *TINY), 3, "nowhere.jpg"),
+        (("empty.png", *TINY), 3, "empty.png"),
+        (("photo.png", "--model", "random:vitpose-bb"), 2, "did you mean"),
+        (("photo.png", "--model", "vitpose-bb"), 2, "did you mean"),
+        (("photo.png", *TINY, "--dataset", "ap10k"), 2, "no head for dataset 'ap10k'"),
+        (("photo.png", *TINY, "--skeleton", "coco71"), 2, "did you mean 'coco17'"),
+        (("photo.png", *TINY, "--skeleton", "mpii16"), 2, "16 keypoints"),
+        (("photo.png", *TINY, "--format", "jsno"), 2, "did you mean 'json'"),
+        (("photo.png", *TINY, "--threshold", "much"), 2, "much"),
+        (("photo.png", *TINY, "--threshold", "left_wirst=0.5"), 2, "did you mean 'left_wrist'"),
+        (("photo.png", *TINY, "--device", "abacus"), 2, "abacus"),
+        (("photo.png", *TINY, "--engine", "steam"), 2, "steam"),
+        (("photo.png", *TINY, "--colour", "red"), 2, "--colour"),
+        (("photo.png", "--model", "usyd-community/vitpose-base", "--detector", "whole"), 5, "vitpose-base"),
+        (("photo.png", "--model", "random:vitpose-ti"), 5, "rtdetr"),
+        (("photo.png", "--model", "random:vitpose-ti", "--boxes", "others.json"), 3, "none of the 1 pictures"),
+        (("photo.png", "--model", "random:vitpose-ti", "--boxes", "nan.json"), 3, "nan.json"),
+        (("photo.png", "--model", "random:vitpose-ti", "--boxes", "photo.png"), 3, "photo.png"),
+    ],
+)
+def test_exit_codes(
+    run: Run,
+    photo: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    code: int,
+    words: str,
+) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "others.json").write_text(json.dumps({"another.png": [[0, 0, 5, 5]]}))
+    (tmp_path / "nan.json").write_text('{"photo.png": [[0, 0, NaN, 5]]}')
+    ended, out, err = run("predict", *arguments)
+    assert ended == code, err
+    assert words in err
+    assert out == ""
+    assert "Traceback" not in err
+    assert not (tmp_path / "poses").exists() or not files(tmp_path / "poses")
+
+
+def test_a_full_disk_leaves_no_half_file(
+    run: Run, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    code, _, err = run("predict", photo, *TINY, "--format", "json,coco,csv")
+    assert code == 1
+    assert "No space left on device" in err
+    assert files(tmp_path / "poses") == []
+
+
+def test_an_interrupt_keeps_what_is_finished(
+    run: Run, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vitpose.pipeline import predict as module
+
+    done = []
+    real = module._picture
+
+    def interrupted(*arguments: object) -> object:
+        if len(done) == 16:
+            raise KeyboardInterrupt
+        done.append(1)
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "_picture", interrupted)
+    copies = []
+    for number in range(20):
+        copies.append(tmp_path / f"{number}.png")
+        copies[-1].write_bytes(photo.read_bytes())
+    code, _, err = run("predict", *copies, *TINY, "--format", "json,coco")
+    assert code == 130, err
+    written = files(tmp_path / "poses")
+    assert "coco_results.json" in written
+    assert len(json.loads((tmp_path / "poses" / "coco_results.json").read_text())) == len(written) - 1 == 16
+
+
+def test_the_threshold_and_the_passes_are_recorded(run: Run, photo: Path) -> None:
+    options = ("--threshold", "0.4", "--threshold", "nose=0.9", "--flip-test", "--refine")
+    code, out, _ = run("predict", photo, *TINY, *options, "--format", "none", "--json")
+    assert code == 0
+    document = json.loads(out)
+    assert document["threshold"] == [0.9] + [0.4] * 16
+    assert document["model"]["settings"] == {"flip_test": "True", "refine": "True", "decode_sigma": "2.0"}
+
+
+def test_folders_globs_and_lists(run: Run, photo: Path, tmp_path: Path) -> None:
+    for name in ("a/1.png", "b/1.png", "b/deep/2.png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(photo.read_bytes())
+    (tmp_path / "list.txt").write_text("# two\na/1.png\nb/1.png\n")
+    assert run("predict", "b", *TINY, "-r", "--out", "o1", "--format", "json")[0] == 0
+    assert files(tmp_path / "o1") == ["1.json", "deep/2.json"]
+    assert run("predict", "list.txt", *TINY, "--out", "o2", "--format", "json")[0] == 0
+    assert len(files(tmp_path / "o2")) == 2, "pictures of one name in two folders do not overwrite each other"
+    assert run("predict", "*/1.png", *TINY, "--out", "o3", "--format", "json")[0] == 0
+    assert len(files(tmp_path / "o3")) == 2
+
+
+def test_a_video_gives_one_line_a_frame(run: Run, shared: Path, tmp_path: Path) -> None:
+    video = shared / "data" / "videos" / "mmpose_demo.mp4"
+    code, _, err = run("predict", video, *TINY, "--format", "json,parquet")
+    assert code == 0, err
+    lines = [json.loads(line) for line in (tmp_path / "poses" / "mmpose_demo.jsonl").read_text().splitlines()]
+    assert [line["image"]["frame"] for line in lines] == list(range(len(lines)))
+    assert len(lines) >= 5
+    times = [line["image"]["time_s"] for line in lines]
+    assert times == sorted(times)
+    assert pyarrow.parquet.read_table(tmp_path / "poses" / "poses.parquet").num_rows == 17 * len(lines)
+
+
+def test_real_pictures_with_their_labelled_boxes(run: Run, shared: Path, tmp_path: Path) -> None:
+    labels = shared / "data" / "coco" / "person_keypoints_val.json"
+    table = json.loads(labels.read_text())
+    chosen = [image for image in table["images"] if any(a["image_id"] == image["id"] for a in table["annotations"])][:6]
+    pictures = [shared / "data" / "coco" / "images" / image["file_name"] for image in chosen]
+    code, out, err = run(
+        "predict", *pictures, "--model", "random:vitpose-ti", "--boxes", labels, "--flip-test", "--json", "--out", "r"
+    )
+    assert code == 0, err
+    for image, line in zip(chosen, out.splitlines(), strict=True):
+        poses = Poses.from_dict(json.loads(line))
+        people = [a for a in table["annotations"] if a["image_id"] == image["id"] and not a["iscrowd"]]
+        boxes = [person["bbox"] for person in people]
+        assert len(poses) == len(boxes)
+        assert poses.image_size == (image["height"], image["width"])
+        np.testing.assert_allclose(poses.boxes[:, 2] - poses.boxes[:, 0], [box[2] for box in boxes], atol=1e-3)
+        assert np.isfinite(poses.xy).all()
+        # Whatever the weights, a keypoint lies in the region that was seen.
+        center = (poses.boxes[:, None, :2] + poses.boxes[:, None, 2:]) / 2
+        reach = 0.7 * np.maximum(*(poses.boxes[:, None, 2:] - poses.boxes[:, None, :2]).T).T[..., None] * 4 / 3
+        assert (np.abs(poses.xy - center) <= reach + 2).all()
