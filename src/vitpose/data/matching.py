@@ -11,16 +11,17 @@ from vitpose.core.errors import UsageError
 from vitpose.core.skeleton import Skeleton
 
 _WORD = re.compile(r"[A-Z]?[a-z]+\d*|[A-Z]+\d*|\d+")
-_SIDES = {"l": "left", "r": "right"}
+_SHORT = {"l": "left", "r": "right", "f": "front", "b": "back"}
 
 
 def same_name(keypoint: str) -> tuple[str, ...]:
     """Return what two spellings of one keypoint have in common: words without case, separators or order.
 
-    ``L_Eye``, ``left_eye``, ``Left Eye`` and ``eyeL`` agree, and so do ``top_head`` and ``head_top``.
+    ``L_Eye``, ``left_eye``, ``Left Eye`` and ``eyeL`` agree, and so do ``top_head`` and ``head_top``, ``L_F_Paw`` and
+    ``left_front_paw``.
     """
     words = [word.lower() for word in _WORD.findall(keypoint)]
-    return tuple(sorted(_SIDES.get(word, word) for word in words))
+    return tuple(sorted(_SHORT.get(word, word) for word in words))
 
 
 def positions_by_name(wanted: Sequence[str], given: Sequence[str]) -> NDArray[np.int64]:
