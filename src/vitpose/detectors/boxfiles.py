@@ -130,8 +130,8 @@ def _from_mapping(data: Mapping[str, Any], path: str) -> Iterator[Entry]:
 
 def _from_lines(text: str, path: str) -> Iterator[Entry]:
     lines = text.splitlines()
-    first = next(line for line in lines if line.strip())
-    delimiter = next((mark for mark in (",", "\t", ";") if mark in first), " ")
+    told = [line for line in lines if not line.lstrip().startswith("#")]
+    delimiter = next((mark for mark in (",", "\t", ";") if any(mark in line for line in told)), " ")
     started = False
     for number, cells in enumerate(csv.reader(lines, delimiter=delimiter, skipinitialspace=True), 1):
         values = [cell.strip() for cell in cells if cell.strip() or delimiter != " "]

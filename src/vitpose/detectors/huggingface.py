@@ -112,11 +112,15 @@ class HuggingFaceDetector:
     def _scores(self, logits: Tensor) -> NDArray[np.float32]:
         """Return ``(batch, queries, wanted classes)`` scores.
 
-        A network with an extra class for "nothing" was trained with a softmax (DETR, YOLOS), one without with
-        a sigmoid a class (Deformable DETR and all that came after).
+        A network with an extra class for "nothing" was trained with a softmax and means its likeliest class only
+        (DETR, YOLOS); one without was trained with a sigmoid a class (Deformable DETR and all that came after).
         """
         logits = logits.float()
-        every = logits.softmax(-1) if logits.shape[-1] == self._no_object + 1 else logits.sigmoid()
+        if logits.shape[-1] == self._no_object + 1:
+            every = logits.softmax(-1)[..., : self._no_object]
+            every = torch.where(every == every.amax(-1, keepdim=True), every, 0.0)
+        else:
+            every = logits.sigmoid()
         scores: NDArray[np.float32] = every[..., list(self._classes)].cpu().numpy()
         return scores
 
@@ -162,7 +166,7 @@ def _load(name: str) -> tuple[Any, Preprocess]:
             name, output_loading_info=True, dtype=torch.float32, local_files_only=Path(name).is_dir()
         )
         preprocess = load_preprocess(name, model.config.model_type)
-    except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
+    except Exception as error:  # It reads files of others, and every kind of damage has an exception of its own.
         raise WeightsError(f"the detector {name!r} cannot be loaded: {_reason(error)}; {_WAYS_OUT}") from error
     absent = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
     if absent:

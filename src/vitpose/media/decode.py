@@ -23,7 +23,7 @@ MAX_PIXELS_VARIABLE = "VITPOSE_MAX_PIXELS"
 """Environment variable that replaces the limit."""
 
 # Formats people keep pictures in. Not everything Pillow knows: its EPS reader, for one, starts another program.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "QOI", "MPO")
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "QOI")
 
 _PAPER = (255, 255, 255, 255)
 """What shows through transparent pixels: white, as in a browser and on paper."""

@@ -94,8 +94,8 @@ def _file(path: Path, base: Path | None = None) -> Source:
 
 
 def _folder(path: Path, *, recursive: bool) -> Iterator[Source]:
-    entries = path.rglob("*") if recursive else path.iterdir()
     try:
+        entries = path.rglob("*") if recursive else path.iterdir()
         files = [entry for entry in entries if entry.is_file() and not _is_hidden(entry.relative_to(path))]
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
@@ -156,19 +156,24 @@ def _url_name(url: str) -> str:
 
 def _name_apart(sources: list[Source]) -> list[Source]:
     """Give sources that share a name longer ones: the path, then the path with its suffix, then a number."""
+    clashing = [i for i in _clashing(sources) if sources[i].kind != "url"]
+    root = _common_folder([_absolute(sources[i].location) for i in clashing])
     for lengthen in (_path_name, _suffixed_name):
-        taken = Counter(source.name.casefold() for source in sources)
-        clashing = [i for i, source in enumerate(sources) if taken[source.name.casefold()] > 1]
-        paths = [_absolute(sources[i].location) for i in clashing if sources[i].kind != "url"]
-        root = _common_folder(paths)
-        for i in clashing:
+        for i in _clashing(sources):
             if sources[i].kind != "url":
                 sources[i] = replace(sources[i], name=lengthen(_absolute(sources[i].location), root))
     return _numbered(sources)
 
 
+def _clashing(sources: Sequence[Source]) -> list[int]:
+    """Positions of the sources whose names are not their own; file systems may not tell upper from lower case."""
+    taken = Counter(source.name.casefold() for source in sources)
+    return [i for i, source in enumerate(sources) if taken[source.name.casefold()] > 1]
+
+
 def _path_name(path: Path, root: Path | None) -> str:
-    relative = path.relative_to(root) if root else PurePath(path.name)
+    # A file that only clashes with the longer name of another may lie outside the common folder.
+    relative = path.relative_to(root) if root and path.is_relative_to(root) else PurePath(path.name)
     return relative.with_suffix("").as_posix()
 
 

@@ -45,11 +45,11 @@ def fetch_url(url: str, *, max_bytes: int = 50_000_000, timeout_s: float = 20.0)
         raise
     except urllib.error.HTTPError as error:
         error.close()
-        raise InputError(f"{url}: the server answered {error.code} {error.reason}") from error
+        raise InputError(f"{url}: the server answered {error.code} {_one_line(error.reason)}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         if watch.expired or _is_timeout(error):
             raise InputError(f"{url}: no complete answer within {timeout_s:g} s") from error
-        raise InputError(f"{url} cannot be fetched: {getattr(error, 'reason', None) or error}") from error
+        raise InputError(f"{url} cannot be fetched: {_one_line(getattr(error, 'reason', None) or error)}") from error
     if not data:
         raise InputError(f"{url}: the answer is empty")
     with open_header(io.BytesIO(data), url):
@@ -103,6 +103,7 @@ class _Watch:
             yield
         finally:
             timer.cancel()
+            timer.join()
 
     def add(self, connected: socket.socket | None) -> None:
         if connected is not None:
@@ -167,9 +168,15 @@ class _WebRedirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
+        # The base class lets ftp pass, and refuses other schemes before it comes here.
         if not is_url(newurl):
+            fp.close()
             raise InputError(f"{req.full_url} redirects to {newurl}: only http and https addresses are fetched")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _one_line(reason: object) -> str:
+    return " ".join(str(reason).split())
 
 
 def _is_timeout(error: BaseException) -> bool:
