@@ -1,0 +1,1 @@
+"""A model measured on labelled pictures: numbers with their protocol, comparisons and a report."""
