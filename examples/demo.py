@@ -14,6 +14,7 @@ OUT = Path("demo")
 
 
 def main() -> int:
+    """Write the photograph, run the command, say what to look at; return the command's exit code."""
     OUT.mkdir(exist_ok=True)
     photo = OUT / "astronaut.png"
     Image.fromarray(data.astronaut()).save(photo)
@@ -23,7 +24,7 @@ def main() -> int:
     if code == 0:
         print(
             f"Look at {OUT}/astronaut.overlay.jpg and {OUT}/astronaut.json.\n"
-            "The weights of this demo are RANDOM, so the skeleton is scattered: nothing can be downloaded here and the\n"
+            "The weights of this demo are RANDOM, so the skeleton is scattered: the demo downloads nothing, and the\n"
             "package carries no trained weights yet. With a network, run:  vitpose predict photo.jpg"
         )
     return code

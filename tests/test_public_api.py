@@ -3,6 +3,8 @@
 import inspect
 import types
 
+import pytest
+
 import vitpose
 
 NAMES = [
@@ -32,12 +34,8 @@ def test_no_public_name_is_a_sub_package() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    try:
+    with pytest.raises(AttributeError, match="laod"):
         vitpose.laod  # noqa: B018
-    except AttributeError as error:
-        assert "laod" in str(error)
-    else:
-        raise AssertionError("a name that does not exist was found")
 
 
 def test_the_arguments_of_load() -> None:
