@@ -140,8 +140,8 @@ class _HttpHandler(urllib.request.HTTPHandler):
         self._watch = watch
 
     def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        def connect(host: str, **options: Any) -> _HttpConnection:
-            connection = _HttpConnection(host, **options)
+        def connect(host: str, *, timeout: float) -> _HttpConnection:
+            connection = _HttpConnection(host, timeout=timeout)
             connection.watch = self._watch
             return connection
 
@@ -154,8 +154,8 @@ class _HttpsHandler(urllib.request.HTTPSHandler):
         self._watch = watch
 
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
-        def connect(host: str, **options: Any) -> _HttpsConnection:
-            connection = _HttpsConnection(host, **options)
+        def connect(host: str, *, timeout: float) -> _HttpsConnection:
+            connection = _HttpsConnection(host, timeout=timeout)
             connection.watch = self._watch
             return connection
 
