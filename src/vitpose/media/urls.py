@@ -145,7 +145,7 @@ class _HttpHandler(urllib.request.HTTPHandler):
             connection.watch = self._watch
             return connection
 
-        return self.do_open(connect, req)
+        return self.do_open(connect, req)  # type: ignore[arg-type] # do_open passes host and timeout, no more
 
 
 class _HttpsHandler(urllib.request.HTTPSHandler):
@@ -159,7 +159,7 @@ class _HttpsHandler(urllib.request.HTTPSHandler):
             connection.watch = self._watch
             return connection
 
-        return self.do_open(connect, req)
+        return self.do_open(connect, req)  # type: ignore[arg-type] # do_open passes host and timeout, no more
 
 
 class _WebRedirects(urllib.request.HTTPRedirectHandler):
