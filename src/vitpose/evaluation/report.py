@@ -14,7 +14,7 @@ from PIL import Image
 from vitpose.core.files import atomic_write_text
 from vitpose.evaluation import plots
 from vitpose.evaluation.pictures import Case, worst_cases
-from vitpose.evaluation.result import EvaluationResult, KeypointRow
+from vitpose.evaluation.result import EvaluationResult, KeypointRow, without_nan
 from vitpose.metrics.bootstrap import Interval
 
 Comparison = tuple[EvaluationResult, Mapping[str, Interval]]
@@ -53,17 +53,24 @@ def write_report(
     """
     target = Path(folder)
     page = _page(result, against, worst_cases(result, worst) if worst else [])
-    numbers = result.to_dict()
-    if against is not None:
-        numbers["against"] = {
-            "model": against[0].protocol.model.to_dict(),
-            "numbers": against[0].to_dict()["numbers"],
-            "differences": {name: interval.to_dict() for name, interval in against[1].items()},
-        }
-    atomic_write_text(target / "results.json", json.dumps(numbers, indent=1, allow_nan=False) + "\n")
+    document = document_of(result, against)
+    atomic_write_text(target / "results.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
     atomic_write_text(target / "predictions.json", json.dumps(result.predictions) + "\n")
     atomic_write_text(target / "index.html", page)
     return target / "index.html"
+
+
+def document_of(result: EvaluationResult, against: Comparison | None = None) -> dict[str, Any]:
+    """Return all numbers as plain data, with those of a comparison; undefined ones are None."""
+    document = result.to_dict()
+    if against is not None:
+        differences = {name: interval.to_dict() for name, interval in against[1].items()}
+        document["against"] = {
+            "model": against[0].protocol.model.to_dict(),
+            "numbers": against[0].to_dict()["numbers"],
+            "differences": without_nan(differences),
+        }
+    return document
 
 
 def _page(result: EvaluationResult, against: Comparison | None, cases: Sequence[Case]) -> str:

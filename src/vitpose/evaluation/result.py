@@ -171,7 +171,7 @@ class EvaluationResult:
             ],
             "confidence": confidence,
         }
-        cleaned: dict[str, Any] = _without_nan(plain)
+        cleaned: dict[str, Any] = without_nan(plain)
         return cleaned
 
 
@@ -179,11 +179,12 @@ def _reliability(curve: Reliability) -> dict[str, list[float]]:
     return {"said": curve.said.tolist(), "done": curve.done.tolist(), "counts": curve.counts.tolist()}
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """Return nested plain data with None in place of numbers that are not finite, which JSON does not know."""
     if isinstance(value, dict):
-        return {key: _without_nan(entry) for key, entry in value.items()}
+        return {key: without_nan(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_nan(entry) for entry in value]
+        return [without_nan(entry) for entry in value]
     if isinstance(value, (float, np.floating)):
         return float(value) if math.isfinite(value) else None
     return value

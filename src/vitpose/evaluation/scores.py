@@ -17,6 +17,7 @@ EYE_CORNERS: Final[Mapping[str, tuple[int, int]]] = {
     "face68": (36, 45),
     "wholebody_face68": (36, 45),
     "wflw98": (60, 72),
+    "cofw29": (8, 9),
     "horse22": (0, 1),
 }
 """The two keypoints whose distance normalises NME, by skeleton: outer eye corners (Horse-10: nose to eye)."""

@@ -1,0 +1,98 @@
+"""``vitpose eval``: labels and a model in, numbers out, gates to exit codes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from vitpose.cli.eval import evaluate
+from vitpose.core.errors import GateError, InputError, UsageError
+from vitpose.core.skeleton import load_skeleton
+
+app = typer.Typer()
+app.command()(evaluate)
+
+MODEL = "random:vitpose-ti"
+
+
+@pytest.fixture
+def labels(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    names = list(load_skeleton("coco17").keypoints)
+    images, annotations = [], []
+    for number in range(3):
+        Image.fromarray(rng.integers(0, 255, (120, 160, 3), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+        images.append({"id": number, "file_name": f"{number}.png", "width": 160, "height": 120})
+        points = np.concatenate([rng.uniform(20, 100, (17, 2)), np.full((17, 1), 2)], axis=1)
+        annotations.append(
+            {
+                "id": number, "image_id": number, "category_id": 1, "bbox": [15, 15, 95, 95], "area": 4800,
+                "iscrowd": 0, "num_keypoints": 17, "keypoints": points.ravel().tolist(),
+            }
+        )  # fmt: skip
+    path = tmp_path / "labels.json"
+    categories = [{"id": 1, "name": "person", "keypoints": names}]
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    return path
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def test_everything_is_written_and_printed_as_json(labels: Path, tmp_path: Path) -> None:
+    out, found, report = tmp_path / "out/numbers.json", tmp_path / "poses.json", tmp_path / "report"
+    result = run(
+        f"coco:{labels}", "--model", MODEL, "--no-flip-test", "--limit", 2, "--json", "--out", out,
+        "--predictions", found, "--report", report, "--against", MODEL, "--fail-under", "ap=0",
+    )  # fmt: skip
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    assert document == json.loads(out.read_text()) == json.loads((report / "results.json").read_text())
+    assert document["protocol"]["pictures"] == document["protocol"]["people"] == 2
+    assert document["protocol"]["model"]["model"] == MODEL
+    assert "without flip test" in document["protocol"]["text"]
+    # The same weights twice: no difference at all.
+    assert document["against"]["differences"]["ap"]["low"] == document["against"]["differences"]["ap"]["high"] == 0
+    assert {entry["image_id"] for entry in json.loads(found.read_text())} == {0, 1}
+    assert (report / "index.html").is_file()
+
+
+def test_a_number_below_the_limit_is_a_gate_error(labels: Path) -> None:
+    with pytest.raises(GateError, match=r"mean_oks is 0\.\d+, below 0.99") as caught:
+        run(labels, "--model", MODEL, "--limit", 1, "--metrics", "oks", "--fail-under", "mean_oks=0.99")
+    assert caught.value.exit_code == 6
+
+
+def test_the_plain_table_names_every_number_and_stdout_holds_nothing_else(labels: Path) -> None:
+    result = run(labels, "--model", MODEL, "--limit", 1, "--metrics", "oks")
+    rows = dict(line.split() for line in result.stdout.splitlines())
+    assert {"ap", "ap50", "ar", "mean_oks", "found"} <= set(rows)
+    assert 0 <= float(rows["mean_oks"]) <= 1
+    assert "with flip test" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--fail-under", "ap"], "is not METRIC=VALUE"),
+        (["--fail-under", "ap=75"], "a share between 0 and 1"),
+        (["--fail-under", "nme=0.1"], "better when it is lower"),
+        (["--boxes", "nowhere.json"], "neither gt, detector nor a file"),
+        (["--model", MODEL, "--limit", "1", "--fail-under", "app=0.1"], "did you mean 'ap'"),
+    ],
+)
+def test_wrong_calls(labels: Path, arguments: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        run(labels, *arguments)
+
+
+def test_unknown_kind_and_missing_file() -> None:
+    with pytest.raises(UsageError, match="did you mean 'crowdpose'"):
+        run("crowdpos:labels.json")
+    with pytest.raises(InputError, match=r"nothing\.json"):
+        run("coco:nothing.json")
