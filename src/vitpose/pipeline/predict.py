@@ -17,7 +17,6 @@ from vitpose.detectors.given import GivenBoxes
 from vitpose.formats.results import Origin, ResultWriter, open_writers
 from vitpose.media.images import read_image, write_image
 from vitpose.media.sources import Source
-from vitpose.media.urls import fetch_url
 from vitpose.media.video import read_frames
 from vitpose.pipeline.estimator import IMAGES_IN_FLIGHT, PIXELS_IN_FLIGHT, PoseEstimator
 from vitpose.rendering.draw import draw_poses
@@ -163,7 +162,7 @@ def _load(sources: Iterable[Source], given: GivenBoxes | None, fail: Callable[[F
 
 
 def _read(source: Source) -> Image:
-    return read_image(fetch_url(source.location) if source.kind == "url" else Path(source.location))
+    return read_image(source.location)
 
 
 def _picture(source: Source, image: Image, given: GivenBoxes | None) -> _Loaded:
