@@ -59,7 +59,10 @@ class Oracle:
             centers = np.array([(record.box[:2] + record.box[2:]) / 2 for record in here])
             record = here[int(np.linalg.norm(centers - (box[:2] + box[2:]) / 2, axis=1).argmin())]
             size = self.noise * rng.choice([0.5, 1, 3], keypoints)
-            xy[place] = record.keypoints[order] + rng.normal(size=(keypoints, 2)) * size[:, None] * np.sqrt(record.area)
+            # What is not labelled is somewhere on the person all the same.
+            middle = (record.box[:2] + record.box[2:]) / 2
+            points = np.where(record.visibility[order, None] > 0, record.keypoints[order], middle)
+            xy[place] = points + rng.normal(size=(keypoints, 2)) * size[:, None] * np.sqrt(record.area)
             scores[place] = np.clip(0.95 - 2.5 * size + rng.normal(0, 0.05, keypoints), 0.01, 1.05)
         return Poses(
             xy=xy, scores=scores, boxes=boxes.xyxy, box_scores=boxes.scores, labels=boxes.labels,

@@ -1,5 +1,6 @@
 """An estimator over a labelled set: the numbers, their protocol and the comparison of two."""
 
+import gzip
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,12 +14,13 @@ from vitpose.core.errors import InputError, UsageError
 from vitpose.core.geometry import CONTEXT, Size, xyxy_to_xywh
 from vitpose.core.poses import Boxes
 from vitpose.core.skeleton import Skeleton, load_skeleton
+from vitpose.data.readers.read import read_labelled
 from vitpose.data.records import ImageEntry, LabelledSet
 from vitpose.engines.base import FakeEngine
-from vitpose.evaluation.people import gather, labelled_boxes, pictures_of
+from vitpose.evaluation.people import coco_labels, gather, labelled_boxes, pictures_of
 from vitpose.evaluation.run import compare, evaluate
 from vitpose.metrics.calibration import Calibration
-from vitpose.metrics.coco import evaluate_keypoints
+from vitpose.metrics.coco import evaluate_crowdpose, evaluate_keypoints
 from vitpose.models.variants import COCO_HEAD
 from vitpose.pipeline.estimator import Head, PoseEstimator
 
@@ -200,7 +202,7 @@ def test_groups_of_metrics(labelled: LabelledSet, make_oracle: Make, relabel: Ma
 
 def test_crowdpose_species_and_faces_are_noticed(labelled: LabelledSet, make_oracle: Make) -> None:
     crowded = replace(labelled, images=tuple(replace(entry, crowd_index=entry.id / 10) for entry in labelled.images))
-    assert evaluate(make_oracle(crowded), crowded).numbers["ap_hard"] == pytest.approx(1.0)
+    assert evaluate(make_oracle(crowded), crowded).numbers["crowdpose_ap_hard"] == pytest.approx(1.0)
     animals = replace(
         labelled,
         records=tuple(replace(record, label=("cow", "fox")[n % 2]) for n, record in enumerate(labelled.records)),
@@ -264,3 +266,38 @@ def test_a_picture_that_is_not_there_is_named(labelled: LabelledSet) -> None:
     estimator = PoseEstimator({"coco": Head(COCO_HEAD, labelled.skeleton, engine)})
     with pytest.raises(InputError, match=r"2\.jpg"):
         evaluate(estimator, labelled)
+
+
+def test_crowdpose_leaves_head_and_neck_out_of_who_is_looked_for(
+    shared: Path, make_oracle: Make, tmp_path: Path
+) -> None:
+    raw = json.loads(gzip.decompress((shared / "data/annotations/crowdpose_val.json.gz").read_bytes()))
+    raw["images"] = raw["images"][:150]
+    kept = {entry["id"] for entry in raw["images"]}
+    raw["annotations"] = [entry for entry in raw["annotations"] if entry["image_id"] in kept]
+    path = tmp_path / "crowdpose.json"
+    path.write_text(json.dumps(raw))
+    labelled = read_labelled("crowdpose", path)
+    labels = coco_labels(labelled, pictures_of(labelled), np.arange(14))
+    mine = {entry["id"]: entry["num_keypoints"] for entry in raw["annotations"]}
+    ids = [record.annotation_id for record in labelled.records]
+    ours = {ids[entry["id"] - 1]: entry["num_keypoints"] for entry in labels["annotations"]}
+    assert ours == mine
+    assert 0 in mine.values()
+    result = evaluate(make_oracle(labelled, 0.05), labelled)
+    sigmas = labelled.skeleton.sigma_array
+    expected = evaluate_crowdpose(raw, result.predictions, sigmas=sigmas)
+    assert {name: result.numbers[f"crowdpose_{name}"] for name in expected} == pytest.approx(expected)
+
+
+def test_whole_body_parts(shared: Path, make_oracle: Make, tmp_path: Path) -> None:
+    raw = gzip.decompress((shared / "data/annotations/wholebody_example_gt.json.gz").read_bytes())
+    path = tmp_path / "wholebody.json"
+    path.write_bytes(raw)
+    labelled = read_labelled("wholebody", path)
+    perfect = evaluate(make_oracle(labelled), labelled).numbers
+    assert len(perfect) > 20
+    for part in ("body", "foot", "face", "left_hand", "right_hand", "hands", "whole"):
+        assert perfect[f"{part}_ap"] == pytest.approx(1.0), part
+    worse = evaluate(make_oracle(labelled, 0.01), labelled).numbers
+    assert worse["face_ap"] < worse["body_ap"]  # the same noise is worse where the tolerance is tight

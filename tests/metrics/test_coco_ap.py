@@ -308,3 +308,29 @@ def test_weights_of_matches_equal_repeating_pictures() -> None:
     expected = evaluate_keypoints(repeated, again, sigmas=SIGMAS).ap
     assert matches.average_precision(weights) == pytest.approx(expected, abs=1e-12)
     assert matches.average_precision(weights) != pytest.approx(matches.average_precision(), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("file", "skeleton"),
+    [
+        ("coco/test_coco.json", "coco17"),
+        ("ochuman/test_ochuman.json", "coco17"),
+        ("ap10k/test_ap10k.json", "ap10k17"),
+        ("aic/test_aic.json", "aic14"),
+        ("humanart/test_humanart.json", "humanart17"),
+    ],
+)
+def test_equals_pycocotools_on_files_of_other_sets(shared: Path, file: str, skeleton: str) -> None:
+    truth = load(shared / "data/formats" / file)
+    truth["annotations"] = [entry for entry in truth["annotations"] if "bbox" in entry]
+    sigmas = load_skeleton(skeleton).sigma_array
+    found = perturbed(truth, seed=9)
+    filled = one_based(truth)
+    for entry in filled["annotations"]:
+        entry.setdefault("area", 0.53 * entry["bbox"][2] * entry["bbox"][3])
+        entry.setdefault("iscrowd", 0)
+        entry.setdefault("num_keypoints", sum(value > 0 for value in entry["keypoints"][2::3]))
+    assert len(found) > 0
+    np.testing.assert_allclose(
+        ten(evaluate_keypoints(truth, found, sigmas=sigmas)), pycoco(filled, found, sigmas).stats, atol=1e-12
+    )

@@ -116,9 +116,7 @@ def _has_crowding(material: Material) -> bool:
 
 def _crowdpose(material: Material) -> dict[str, float]:
     numbers = coco.evaluate_crowdpose(material.labels, material.results, sigmas=material.people.sigmas)
-    return {name: value for name, value in numbers.items() if name in ("ap_easy", "ap_medium", "ap_hard")} | {
-        "ap_box_area": numbers["ap"]
-    }
+    return {f"crowdpose_{name}": value for name, value in numbers.items()}
 
 
 def _is_wholebody(material: Material) -> bool:
