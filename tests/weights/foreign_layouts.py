@@ -17,7 +17,7 @@ from vitpose.models.pose import VitPose
 from vitpose.models.variants import PLUS_HEADS, BackboneSpec, HeadSpec, ModelSpec
 
 SIZE = Size(64, 48)
-TINY = BackboneSpec(width=192, depth=2, heads=3)
+TINY = BackboneSpec(width=192, depth=2, heads=3, drop_path=0.1)
 COCO = HeadSpec(dataset="coco", skeleton="coco17", keypoints=17)
 SIMPLE = replace(COCO, kind="simple")
 

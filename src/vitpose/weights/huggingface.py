@@ -6,6 +6,7 @@ Published configurations leave out every field that has its default, so the defa
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +25,7 @@ from vitpose.models.pose import VitPose
 from vitpose.models.variants import BACKBONES, BackboneSpec, HeadSpec, ModelSpec
 from vitpose.weights.adapt import from_ours
 from vitpose.weights.heads import KnownHead, head_for, skeleton_from_names
-from vitpose.weights.infer import Hints, Inferred
+from vitpose.weights.infer import Hints, Inferred, titled
 from vitpose.weights.keymaps import IGNORED
 from vitpose.weights.storage import to_half
 
@@ -113,7 +114,8 @@ def describe(config: Mapping[str, Any], tensors: Mapping[str, Tensor], hints: Hi
             raise WeightsError(f"{where} has no tensor head.conv.weight, so it has no head")
         known = _known_head(plain, len(weight), hints)
         head = HeadSpec(**{**asdict(known.spec), "kind": "simple" if plain["use_simple_decoder"] else "classic"})
-        spec = ModelSpec(name=hints.name, backbone=spec_backbone, heads=(head,), input_size=size)
+        name = hints.name or plain.get(_OWN_KEY, {}).get("name", "")
+        spec = titled(ModelSpec(name=name, backbone=spec_backbone, heads=(head,), input_size=size))
     except (TypeError, ValueError, KeyError, AttributeError, InputError) as error:
         raise WeightsError(f"the configuration in {where} does not make sense ({error}); get it again") from error
     return Inferred(spec, {head.dataset: known.skeleton}, known.assumptions, IGNORED["huggingface"], tensors)
@@ -158,7 +160,9 @@ def _known_head(config: Mapping[str, Any], keypoints: int, hints: Hints) -> Know
         return head_for(keypoints, hints.where, dataset=hints.dataset)
     if len(names) != keypoints:
         raise WeightsError(f"{hints.where} names {len(names)} keypoints in id2label, but has {keypoints} heatmaps")
-    skeleton = skeleton_from_names(names, config.get("edges") or (), hints.name, hints.where)
+    # Made-up skeletons are called like the model; a head's name is part of the names of its tensors, so without dots.
+    title = re.sub(r"[^\w-]+", "_", hints.name or Path(hints.where).name)
+    skeleton = skeleton_from_names(names, config.get("edges") or (), title, hints.where)
     return head_for(keypoints, hints.where, skeleton=skeleton)
 
 
@@ -247,7 +251,7 @@ def _config(spec: ModelSpec, head: HeadSpec, skeleton: Skeleton, *, half: bool) 
         "model_type": "vitpose",
         "scale_factor": 4,
         "use_simple_decoder": head.kind == "simple",
-        _OWN_KEY: {"head": asdict(head), "skeleton": skeleton.to_dict()},
+        _OWN_KEY: {"name": spec.name, "head": asdict(head), "skeleton": skeleton.to_dict()},
     }
 
 

@@ -94,15 +94,16 @@ def infer_model(tensors: Mapping[str, Tensor], layout: Layout, hints: Hints) -> 
     cut, cut_notes = _cut_heads(tensors, layout, heads, [shape[0] for shape in shapes])
     ignored = IGNORED[layout] + (LEFTOVERS if leftovers else ())
     skeletons = {head.spec.dataset: head.skeleton for head in known}
-    return Inferred(_titled(spec), skeletons, tuple(dict.fromkeys([*notes, *cut_notes])), ignored, cut)
+    return Inferred(titled(spec), skeletons, tuple(dict.fromkeys([*notes, *cut_notes])), ignored, cut)
 
 
-def _titled(spec: ModelSpec) -> ModelSpec:
-    """Return the spec, under its published name if it has none of its own."""
+def titled(spec: ModelSpec) -> ModelSpec:
+    """Return the spec; one without a name gets that of the published model it is, or is some heads of."""
     if spec.name:
         return spec
     for name, published in published_specs().items():
-        if replace(published, name="") == spec:
+        backbone = replace(spec.backbone, norm_eps=published.backbone.norm_eps)
+        if backbone == published.backbone and set(spec.heads) <= set(published.heads):
             return replace(spec, name=name)
     return replace(spec, name="vitpose")
 
