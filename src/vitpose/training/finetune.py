@@ -1,0 +1,220 @@
+"""Fine-tuning on a folder of pictures and a COCO JSON: everything that has to be decided, decided from the data.
+
+The skeleton comes from the file. The sizes follow the usual advice for top-down models: start from weights trained on
+people, few epochs, small batches; the fewer people, the more passes over them, and always an early stop.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vitpose.core.errors import InputError
+from vitpose.core.files import atomic_write_text
+from vitpose.core.skeleton import Skeleton
+from vitpose.data.readers.read import read_labelled
+from vitpose.data.records import LabelledSet
+from vitpose.models.variants import ModelSpec
+from vitpose.training.config import (
+    BackboneConfig,
+    DataConfig,
+    HeadConfig,
+    LoopConfig,
+    ModelConfig,
+    OptimConfig,
+    RunConfig,
+    ScheduleConfig,
+    SetConfig,
+)
+from vitpose.training.recipe import parse_config
+from vitpose.training.settings import dump_toml
+from vitpose.weights.load import load_model
+
+FEW_PICTURES = 500
+FEW_PEOPLE = 1000
+"""Below these, results depend much on the labels' quality and on luck; the user is told."""
+
+DATASET = "custom"
+"""What the head of a fine-tuned model is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A configuration and what the user should know about it."""
+
+    config: RunConfig
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The annotation files of a folder."""
+
+    train: Path
+    validation: Path | None
+
+
+def plan_finetuning(
+    data: str | Path,
+    out: str | Path,
+    *,
+    model: str = "vitpose-b",
+    annotations: str | Path | None = None,
+    changes: tuple[str, ...] = (),
+) -> Plan:
+    """Decide how to fine-tune ``model`` on the pictures and labels in a folder.
+
+    Writes the skeleton of the labels to ``out/skeleton.toml``.
+
+    Args:
+        data: folder with pictures and a COCO JSON; a second JSON with ``val`` in its name is used for validation,
+            otherwise a part of the pictures is held out.
+        out: folder of the run.
+        model: what to start from.
+        annotations: the JSON, where the folder has several.
+        changes: ``a.b=c`` changes to what was decided.
+
+    Raises:
+        InputError: no annotation file, several, or a faulty one.
+        UsageError: a wrong change.
+        WeightsError: the model is not to be had.
+    """
+    folder = Path(data)
+    labels = find_labels(folder) if annotations is None else Labels(Path(annotations), None)
+    labelled = read_labelled("auto", labels.train)
+    people = labelled.for_training()
+    if not len(people):
+        raise InputError(f"{labels.train}: nobody in it has a labelled keypoint, so there is nothing to learn from")
+    target = Path(out)
+    skeleton = replace(labelled.skeleton, name=_simple(labelled.skeleton.name))
+    skeleton_file = target / "skeleton.toml"
+    atomic_write_text(skeleton_file, dump_toml(skeleton.to_dict()))
+    spec = load_model(model).model.spec
+    config = _config(target.name or "finetune", model, spec, skeleton_file, labels, people)
+    if changes:
+        config = parse_config(config.to_toml(), "the planned settings", changes)
+    return Plan(config, _notes(labelled, people, skeleton, config))
+
+
+def find_labels(folder: Path) -> Labels:
+    """Find the COCO JSON of a folder, and the one for validation if there is one.
+
+    Raises:
+        InputError: no such folder or file, or more files than can be told apart by name.
+    """
+    if not folder.is_dir():
+        raise InputError(f"no such folder: {folder}")
+    files = sorted(path for path in (*folder.glob("*.json"), *folder.glob("annotations/*.json")))
+    validation = [path for path in files if "val" in path.stem.lower()]
+    training = [path for path in files if path not in validation]
+    named = [path for path in training if "train" in path.stem.lower()] or training
+    if len(named) != 1 or len(validation) > 1:
+        found = ", ".join(str(path.relative_to(folder)) for path in files) or "none"
+        raise InputError(
+            f"{folder}: expected one .json with labels, or one with 'train' and one with 'val' in its name; found"
+            f" {found}. Name the file with --annotations"
+        )
+    return Labels(named[0], validation[0] if validation else None)
+
+
+def epochs_for(people: int, batch_size: int) -> int:
+    """Return the number of epochs for a set: 8 for small ones, 5 to 20,000 people, 3 above.
+
+    At least 1,500 steps, because the rows of the head that start fresh need them however few people there are.
+    """
+    usual = 8 if people < 1000 else 5 if people < 20_000 else 3
+    steps = max(people // batch_size, 1)
+    return max(usual, math.ceil(1500 / steps))
+
+
+def batch_for(width: int) -> int:
+    """Return the batch size for a backbone's width: what fits common graphics cards."""
+    return 16 if width <= 384 else 8 if width <= 768 else 4
+
+
+def _config(name: str, model: str, spec: ModelSpec, skeleton: Path, labels: Labels, people: LabelledSet) -> RunConfig:
+    held = 0.0 if labels.validation is not None else 0.15
+    batch = min(batch_for(spec.backbone.width), max(len(people) // 2, 1))
+    epochs = epochs_for(round(len(people) * (1 - held)), batch)
+    backbone = spec.backbone
+    validation = () if labels.validation is None else (_set(labels.validation),)
+    first = spec.heads[0]
+    return RunConfig(
+        name=name,
+        model=ModelConfig(
+            name=name,
+            start=model,
+            input_size=(spec.input_size.height, spec.input_size.width),
+            backbone=BackboneConfig(
+                width=backbone.width,
+                depth=backbone.depth,
+                heads=backbone.heads,
+                hidden=backbone.hidden,
+                stride=backbone.stride,
+                drop_path=min(backbone.drop_path, 0.1),
+                attention=backbone.attention_of(backbone.depth - 1).kind,
+                window=(backbone.attention_of(0).window.height, backbone.attention_of(0).window.width),
+            ),
+            heads=(HeadConfig(dataset=DATASET, skeleton=str(skeleton), kind=first.kind),),
+        ),
+        data=DataConfig(train=(_set(labels.train),), validation=validation, holdout=held, workers=2),
+        # The learning rate of the papers, scaled with the square root of the batch (512 there).
+        optim=OptimConfig(lr=5e-4 * math.sqrt(batch / 512), layer_decay=0.75, ema=0.99),
+        schedule=ScheduleConfig(
+            kind="cosine", epochs=epochs, warmup_steps=100, milestones=(), patience=max(5, math.ceil(epochs / 5))
+        ),
+        loop=LoopConfig(
+            batch_size=batch, precision="bf16", evaluate_every=max(1, epochs // 20), save_every=200, log_every=20
+        ),
+    )
+
+
+def _set(path: Path) -> SetConfig:
+    return SetConfig(dataset=DATASET, format="auto", annotations=str(path.absolute()), images="")
+
+
+def _simple(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in name) or DATASET
+
+
+def _notes(labelled: LabelledSet, people: LabelledSet, skeleton: Skeleton, config: RunConfig) -> tuple[str, ...]:
+    pictures = len({record.image_id for record in people.records})
+    notes = [f"{len(people)} people in {pictures} pictures, {len(skeleton)} keypoints"]
+    left_out = len(labelled) - len(people)
+    if left_out:
+        notes.append(f"{left_out} people without labelled keypoints (or crowds) are left out")
+    if pictures < FEW_PICTURES or len(people) < FEW_PEOPLE:
+        notes.append(
+            f"fewer than {FEW_PICTURES} pictures or {FEW_PEOPLE} people: expect a result that depends on every label;"
+            " `vitpose doctor data` finds the wrong ones"
+        )
+    if not skeleton.flip_pairs:
+        notes.append("no left and right keypoints were found in the names: mirrored crops keep every keypoint's name")
+    schedule, loop = config.schedule, config.loop
+    notes.append(
+        f"{schedule.epochs} epochs with batches of {loop.batch_size}, learning rate {config.optim.lr:.1e}, early stop"
+        f" after {schedule.patience} evaluations without gain"
+    )
+    return tuple(notes)
+
+
+def write_final_report(config: RunConfig, out: str | Path, validation: Any) -> Path:
+    """Evaluate the best checkpoint of a run and write the HTML report into its folder.
+
+    Args:
+        config: of the run.
+        out: folder of the run.
+        validation: a ``validate.ValidationSet``.
+
+    Returns:
+        the page.
+    """
+    from vitpose.evaluation.report import write_report
+    from vitpose.evaluation.run import evaluate
+    from vitpose.pipeline.assemble import load
+
+    folder = Path(out)
+    best = folder / "best.safetensors"
+    chosen = best if best.exists() else folder / "last.safetensors"
+    estimator = load(chosen, dataset=validation.dataset, detector=None, flip_test=config.loop.flip_test)
+    return write_report(evaluate(estimator, validation.labelled, boxes=validation.boxes), folder / "report")

@@ -1,0 +1,126 @@
+"""Labels that a model makes for pictures nobody has labelled, kept only where it is sure and agrees with itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitpose.core.geometry import Size
+from vitpose.core.poses import Boxes, Poses
+from vitpose.data.coco_writer import write_coco
+from vitpose.data.records import AREA_OF_BOX, ImageEntry, LabelledSet, PersonRecord
+from vitpose.media.images import read_image
+from vitpose.media.sources import expand_sources
+from vitpose.pipeline.estimator import PoseEstimator
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trust:
+    """What a made label must pass.
+
+    Attributes:
+        score: smallest keypoint score, in the picture and in its mirror image.
+        distance_norm: largest distance between the two, as a part of the square root of the box's area.
+        box_score: smallest score of the box.
+        keypoints: a person with fewer kept keypoints is left out.
+    """
+
+    score: float = 0.5
+    distance_norm: float = 0.05
+    box_score: float = 0.5
+    keypoints: int = 5
+
+
+def make_labels(
+    estimator: PoseEstimator, sources: Sequence[str | Path], out: str | Path, *, trust: Trust | None = None
+) -> LabelledSet:
+    """Estimate the people in pictures and write the trusted keypoints as a COCO file to train on.
+
+    Every picture is estimated twice, as it is and mirrored; a keypoint counts where both are sure and agree. The
+    others stay unlabelled, so that nothing is learned from them.
+
+    Args:
+        estimator: a trained model with a detector.
+        sources: pictures and folders.
+        out: the COCO file.
+        trust: what is kept.
+
+    Raises:
+        InputError: no pictures, or one cannot be read.
+        UsageError: the estimator has no detector.
+    """
+    rule = trust or Trust()
+    records: list[PersonRecord] = []
+    images: list[ImageEntry] = []
+    for number, source in enumerate((one for one in expand_sources(list(map(str, sources))) if one.kind == "image"), 1):
+        picture = read_image(source.location)
+        entry = ImageEntry(number, Path(source.location).absolute(), Size(*picture.shape[:2]))
+        images.append(entry)
+        records += _people(estimator, picture, entry, rule, first=len(records) + 1)
+    made = LabelledSet(
+        name=Path(out).stem,
+        skeleton=estimator.skeleton,
+        records=tuple(records),
+        images=tuple(images),
+        source=Path(out),
+        images_dir=Path(out).parent.absolute(),
+    )
+    write_coco(made, out)
+    return made
+
+
+def _people(
+    estimator: PoseEstimator, picture: NDArray[np.uint8], entry: ImageEntry, trust: Trust, *, first: int
+) -> list[PersonRecord]:
+    poses: Poses = estimator(picture)
+    width = picture.shape[1]
+    mirrored: Poses = estimator(np.ascontiguousarray(picture[:, ::-1]), boxes=Boxes(mirror_boxes(poses.boxes, width)))
+    trusted = agreement(poses, mirrored, width, trust)
+    records: list[PersonRecord] = []
+    for person in range(len(poses)):
+        keep = trusted[person]
+        if keep.sum() < trust.keypoints or poses.box_scores[person] < trust.box_score:
+            continue
+        box = poses.boxes[person].astype(np.float64)
+        records.append(
+            PersonRecord(
+                image=entry.path,
+                image_id=entry.id,
+                annotation_id=first + len(records),
+                box=box,
+                keypoints=np.where(keep[:, None], poses.xy[person], 0).astype(np.float32),
+                visibility=np.where(keep, 2, 0).astype(np.int8),
+                area=float(AREA_OF_BOX * np.prod(box[2:] - box[:2])),
+                label=poses.labels[person],
+            )
+        )
+    return records
+
+
+def mirror_boxes(boxes: NDArray[np.floating], width: int) -> NDArray[np.float32]:
+    """Return ``(people, 4)`` xyxy boxes of a picture ``width`` pixels wide as they lie in its mirror image."""
+    mirrored = np.asarray(boxes, dtype=np.float32).copy()
+    mirrored[:, [0, 2]] = width - 1 - mirrored[:, [2, 0]]
+    return mirrored
+
+
+def agreement(poses: Poses, mirrored: Poses, width: int, trust: Trust) -> NDArray[np.bool_]:
+    """Return ``(people, keypoints)``: where a picture and its mirror image are both sure and agree.
+
+    Args:
+        poses: of the picture.
+        mirrored: of the mirror image, same people.
+        width: of the picture in pixels.
+        trust: what is asked.
+    """
+    swap = poses.skeleton.flip_indices
+    back = mirrored.xy[:, swap].copy()
+    back[..., 0] = width - 1 - back[..., 0]
+    distance = np.linalg.norm(back - poses.xy, axis=-1)
+    extents = poses.boxes[:, 2:] - poses.boxes[:, :2]
+    limit = trust.distance_norm * np.sqrt(extents.prod(axis=1, keepdims=True))
+    sure = (poses.scores >= trust.score) & (mirrored.scores[:, swap] >= trust.score)
+    agreed: NDArray[np.bool_] = sure & (distance <= limit)
+    return agreed

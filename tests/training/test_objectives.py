@@ -1,0 +1,214 @@
+"""Losses against their definitions, by hand and by symmetry."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny_runs import Dots, tiny
+
+from vitpose.codec.codec import Codec
+from vitpose.core.errors import UsageError
+from vitpose.core.geometry import Size
+from vitpose.core.skeleton import load_skeleton
+from vitpose.data.batch import Batch
+from vitpose.models.pixels import normalize
+from vitpose.models.pose import create_model
+from vitpose.training.distill import Distill, KnowledgeToken
+from vitpose.training.masked import Masked
+from vitpose.training.step import cut, seed_step
+from vitpose.training.supervised import HeatmapLoss, Supervised, balance_factors
+
+TWO = (
+    'model.heads=[{dataset="body", skeleton="body14"}, {dataset="coco", skeleton="coco17"}]',
+    "model.heads.0.kind=simple",
+    "model.heads.1.kind=simple",
+)
+
+
+def batch_of(count: int, dots: Dots | None = None) -> Batch:
+    return (dots or Dots()).draw(np.arange(count), np.arange(count))
+
+
+def model_of(*changes: str, seed: int = 0):
+    return create_model(tiny("model.backbone.drop_path=0.0", *changes).model.spec(), seed=seed)
+
+
+def test_loss_is_the_mean_over_everything_as_the_paper_has_it():
+    model, batch = model_of(), batch_of(3)
+    weights = batch.weights.clone()
+    weights[0, :5] = 0
+    batch = replace(batch, weights=weights)
+    loss, logs = Supervised(model, HeatmapLoss(model.spec))(batch)
+    codec = Codec.for_head(model.spec.heads[0], model.spec.heatmap_size)
+    targets, seen = codec.encode(batch.xy, batch.weights, Size(64, 48), Size(16, 12))
+    wanted = ((model(normalize(batch.crops)) - targets) * seen[..., None, None]).square().mean()
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert logs == {}
+
+
+def test_unlabelled_keypoints_get_no_gradient():
+    model = model_of()
+    heatmaps = torch.randn(2, 14, 16, 12, requires_grad=True)
+    batch = batch_of(2)
+    weights = batch.weights.clone()
+    weights[:, 3] = 0
+    loss, _ = HeatmapLoss(model.spec)({"body": ([0, 1], heatmaps)}, replace(batch, weights=weights))
+    loss.backward()
+    assert heatmaps.grad is not None
+    touched = heatmaps.grad.abs().sum(dim=(0, 2, 3)) > 0
+    assert touched.tolist() == [number != 3 for number in range(14)]
+
+
+def test_loss_of_a_batch_is_the_mean_of_its_parts():
+    model = model_of(*TWO)
+    objective = Supervised(model, HeatmapLoss(model.spec, factors={"body": 0.5, "coco": 2.0}))
+    batch = batch_of(5, Dots(keypoints=17, datasets=("body", "coco")))
+    whole, _ = objective(batch)
+    parts = [objective(cut(batch, row, row + 1))[0] for row in range(5)]
+    assert whole.item() == pytest.approx(torch.stack(parts).mean().item(), rel=1e-5)
+
+
+def test_each_head_learns_from_its_own_people_only():
+    model = model_of(*TWO)
+    loss, logs = Supervised(model, HeatmapLoss(model.spec))(batch_of(4, Dots(keypoints=17, datasets=("coco",))))
+    loss.backward()
+    assert set(logs) == {"loss/coco"}
+    assert all(parameter.grad is None for parameter in model.heads["body"].parameters())
+    assert all(parameter.grad is not None for parameter in model.heads["coco"].parameters())
+
+
+def test_balance_evens_out_sets_without_changing_the_mean_weight():
+    people = {"big": 900, "rare": 100}
+    for balance in (0.0, 0.5, 1.0):
+        factors = balance_factors(people, balance)
+        assert 0.9 * factors["big"] + 0.1 * factors["rare"] == pytest.approx(1.0)
+    assert balance_factors(people, 0.0) == {"big": 1.0, "rare": 1.0}
+    even = balance_factors(people, 1.0)
+    assert 900 * even["big"] == pytest.approx(100 * even["rare"])
+
+
+def test_keypoint_weights_come_from_the_skeleton():
+    model = model_of("model.heads.0.skeleton=coco17")
+    batch = batch_of(2, Dots(keypoints=17))
+    skeleton = replace(load_skeleton("coco17"), weights=tuple(0.5 + 0.1 * k for k in range(17)))
+    plain = HeatmapLoss(model.spec)
+    weighed = HeatmapLoss(model.spec, {"body": skeleton})
+    heatmaps = torch.zeros(2, 17, 16, 12)
+    single = torch.stack([plain.distances(heatmaps, _only(batch, k), "body", [0, 1]) for k in range(17)], dim=1)
+    wanted = (single * torch.tensor(skeleton.weights) ** 2).sum(dim=1)
+    assert torch.allclose(weighed.distances(heatmaps, batch, "body", [0, 1]), wanted, rtol=1e-5)
+
+
+def _only(batch: Batch, keypoint: int) -> Batch:
+    weights = torch.zeros_like(batch.weights)
+    weights[:, keypoint] = 1
+    return replace(batch, weights=weights)
+
+
+def test_knowledge_token_is_all_that_learns_and_it_lowers_the_teachers_loss():
+    teacher = model_of(seed=1)
+    objective = KnowledgeToken(teacher, HeatmapLoss(teacher.spec))
+    assert [name for name, value in objective.named_parameters() if value.requires_grad] == ["token"]
+    objective.train()
+    assert not teacher.training
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    optimizer = torch.optim.Adam([objective.token], lr=0.05)
+    batch = batch_of(6)
+    losses = []
+    for _ in range(20):
+        optimizer.zero_grad()
+        loss, _ = objective(batch)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+
+
+def test_distilling_a_copy_costs_nothing_and_a_stranger_something():
+    student, copy, stranger = model_of(seed=1), model_of(seed=1), model_of(seed=2)
+    batch = batch_of(4)
+    loss = HeatmapLoss(student.spec)
+    same = Distill(student, loss, teacher=copy)(batch)[1]["loss/teacher"]
+    other = Distill(student, loss, teacher=stranger)(batch)[1]["loss/teacher"]
+    assert same.item() == 0.0
+    assert other.item() > 0.0
+
+
+def test_distillation_adds_both_losses_and_teaches_unlabelled_keypoints():
+    student, teacher = model_of(seed=1), model_of(seed=2)
+    batch = replace(batch_of(4), weights=torch.zeros(4, 14))
+    objective = Distill(student, HeatmapLoss(student.spec), teacher=teacher, output_weight=3.0)
+    total, logs = objective(batch)
+    assert logs["loss/labels"].item() == 0.0
+    assert total.item() == pytest.approx(3.0 * logs["loss/teacher"].item())
+    total.backward()
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert student.heads["body"].out.weight.grad.abs().sum() > 0
+
+
+def test_token_of_a_wider_teacher_reaches_the_share_of_the_batch_it_should():
+    student = model_of()
+    token = torch.randn(1, 1, 64)
+    told = []
+    batch = batch_of(4)
+    plain, _ = Supervised(student, HeatmapLoss(student.spec))(batch)
+    for share, same in ((0.0, True), (0.5, False), (1.0, False)):
+        objective = Distill(student, HeatmapLoss(student.spec), token=token, token_share=share)
+        loss, _ = objective(batch)
+        assert (loss.item() == pytest.approx(plain.item(), rel=1e-6)) is same
+        loss.backward()
+        told.append(objective.carry.weight.grad is not None)
+    assert told == [False, True, True]
+
+
+def test_token_share_holds_on_average_for_single_people():
+    student = model_of()
+    objective = Distill(student, HeatmapLoss(student.spec), token=torch.randn(1, 1, 32), token_share=0.25)
+    assert isinstance(objective.carry, torch.nn.Identity)
+    batch = batch_of(1)
+    plain, _ = Supervised(student, HeatmapLoss(student.spec))(batch)
+    told = 0
+    for step in range(200):
+        seed_step(0, step, 0)
+        told += abs(objective(batch)[0].item() - plain.item()) > 1e-9
+    assert 30 <= told <= 70
+
+
+def test_distillation_refuses_parts_that_do_not_fit():
+    student = model_of()
+    loss = HeatmapLoss(student.spec)
+    with pytest.raises(UsageError, match="needs a teacher"):
+        Distill(student, loss)
+    with pytest.raises(UsageError, match="no head for dataset 'body'"):
+        Distill(student, loss, teacher=model_of("model.heads.0.dataset=coco", "data.train.0.dataset=coco"))
+    with pytest.raises(UsageError, match="disagree"):
+        Distill(student, loss, teacher=model_of("model.heads.0.codec=msra"))
+    windowed = model_of("model.backbone.attention=window", "model.backbone.window=[2,2]")
+    with pytest.raises(UsageError, match="full attention"):
+        Distill(windowed, HeatmapLoss(windowed.spec), token=torch.zeros(1, 1, 32))
+
+
+def test_masked_pretraining_learns_the_backbone_and_leaves_the_heads():
+    config = tiny(
+        "objective.masked.decoder_width=32", "objective.masked.decoder_depth=1", "objective.masked.decoder_heads=2"
+    )
+    model = create_model(config.model.spec(), seed=0)
+    objective = Masked(model, config.objective.masked, fresh=True)
+    assert not any(name.startswith("model") for name in objective.state_dict())
+    batch = batch_of(4)
+    optimizer = torch.optim.Adam([value for value in objective.parameters() if value.requires_grad], lr=3e-3)
+    heads = {name: value.clone() for name, value in model.heads.state_dict().items()}
+    qkv = model.backbone.blocks[0].qkv.weight.clone()
+    losses = []
+    for step in range(30):
+        seed_step(0, step % 3, 0)
+        optimizer.zero_grad()
+        loss, _ = objective(batch)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
+    assert not torch.equal(model.backbone.blocks[0].qkv.weight, qkv)
+    assert all(torch.equal(value, heads[name]) for name, value in model.heads.state_dict().items())
