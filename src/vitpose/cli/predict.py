@@ -37,6 +37,8 @@ def predict(
         Path | None, typer.Option(help="Boxes from a file instead of a detector: COCO JSON, {file: [xyxy]} or CSV.")
     ] = None,
     classes: Annotated[str | None, typer.Option(help="What to look for, for instance dog,horse,cow.")] = None,
+    box_threshold: Annotated[float, typer.Option(min=0, max=1, help="Detector score a box needs.")] = 0.3,
+    max_people: Annotated[int | None, typer.Option(min=1, help="Keep only the best boxes of a picture.")] = None,
     threshold: Annotated[
         list[str] | None, typer.Option(help="Keypoint score that counts as seen: 0.3, or left_wrist=0.5; repeatable.")
     ] = None,
@@ -76,6 +78,8 @@ def predict(
         refine=refine,
         threshold=_thresholds(threshold or []),
         classes=wanted,
+        box_threshold=box_threshold,
+        max_people=max_people,
         batch_size=batch_size,
     )
     with _Reporter(len(found), as_json=as_json) as reporter:

@@ -17,6 +17,7 @@ from vitpose.core.poses import Boxes
 from vitpose.core.similarity import iou_matrix
 from vitpose.detectors.base import Image
 from vitpose.detectors.preprocess import Preprocess, load_preprocess
+from vitpose.models.devices import pick_device
 
 DEFAULT_DETECTOR = "PekingU/rtdetr_r50vd_coco_o365"
 """RT-DETR with a ResNet-50, trained on COCO and Objects365; code and weights Apache-2.0. ViTPose's model card uses it.
@@ -74,7 +75,7 @@ class HuggingFaceDetector:
         self.threshold = threshold
         self.max_people = max_people
         self._batch_size = batch_size
-        self._device = _device(device)
+        self._device = pick_device(device)
         model, self._preprocess = _load(self.name)
         names = {int(index): str(label) for index, label in model.config.id2label.items()}
         self._classes = _class_indices(names, classes, self.name)
@@ -200,14 +201,3 @@ def _class_indices(names: Mapping[int, str], wanted: Sequence[str], model: str) 
         if name.casefold() not in known:
             raise UsageError(f"the detector {model!r} does not know {name!r}{nearest(name, names.values())}")
     return tuple(dict.fromkeys(known[name.casefold()] for name in wanted))
-
-
-def _device(name: str | torch.device) -> torch.device:
-    if isinstance(name, str) and name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device {str(name)!r} is not here: {_reason(error)}") from error
-    return device

@@ -13,6 +13,7 @@ from vitpose.core.errors import UsageError, VitPoseError, nearest
 from vitpose.core.geometry import Size
 from vitpose.engines.base import Crops, Heatmaps, check_crops
 from vitpose.engines.deploy import DeployModel
+from vitpose.models.devices import pick_device
 from vitpose.models.pose import VitPose
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -53,7 +54,7 @@ class EagerEngine:
         Raises:
             UsageError: no such head, device or type, or a batch size below 1.
         """
-        place = _device(device)
+        place = pick_device(device)
         precision = _precision(dtype, place)
         if batch_size is not None and batch_size < 1:
             raise UsageError(f"batch_size must be at least 1, not {batch_size}")
@@ -152,22 +153,6 @@ class EagerEngine:
                     self._device,
                     2 * size,
                 )
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        mps = "mps" if torch.backends.mps.is_available() else "cpu"
-        name = "cuda" if torch.cuda.is_available() else mps
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"unknown device {name!r}; known: auto, cpu, cuda, cuda:1, mps") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"device {name!r} is not here: PyTorch sees {torch.cuda.device_count()} CUDA devices")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("device 'mps' is not here")
-    # The weights' device always has an index, so ours needs one to be compared with it.
-    return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
 def _precision(name: str, device: torch.device) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ def load(  # noqa: PLR0913 - the one place where every choice of a user comes to
     decode_sigma: float = 2.0,
     threshold: float | Sequence[float] | Mapping[str, float] = 0.3,
     classes: Sequence[str] | None = None,
+    box_threshold: float = 0.3,
+    max_people: int | None = None,
     batch_size: int = 32,
 ) -> PoseEstimator:
     """Load a model and return an estimator: ``vitpose.load("vitpose-b")("photo.jpg")``.
@@ -70,6 +73,8 @@ def load(  # noqa: PLR0913 - the one place where every choice of a user comes to
             1, decodes exactly as transformers does.
         threshold: score below which a keypoint is marked as not seen: one number, one a keypoint, or by name.
         classes: what the detector looks for; people by default, animals for animal datasets.
+        box_threshold: detected boxes with a lower score are left out.
+        max_people: keep only so many detected boxes a picture, the best ones.
         batch_size: crops a call of the engine.
 
     Raises:
@@ -89,7 +94,9 @@ def load(  # noqa: PLR0913 - the one place where every choice of a user comes to
         batch_size=batch_size,
     )
     provenance = Provenance(model=loaded.name, sha256=loaded.sha256, version=__version__)
-    found_by = make_detector(detector, classes=wanted, device=device)
+    found_by = make_detector(
+        detector, Search(classes=wanted, threshold=box_threshold, max_people=max_people), device=device
+    )
     return PoseEstimator(heads, dataset=chosen, detector=found_by, options=options, provenance=provenance)
 
 
@@ -114,7 +121,22 @@ def draw(image: ImageSource, poses: Poses, *, boxes: bool = True, scale: float =
     return draw_poses(picture, poses, Style(boxes=boxes, scale=scale))
 
 
-def make_detector(detector: Any, *, classes: Sequence[str], device: str) -> Detector | None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """What a detector that is built from a name looks for.
+
+    Attributes:
+        classes: names of classes.
+        threshold: boxes with a lower score are left out.
+        max_people: keep only so many boxes a picture, the best ones; None keeps all.
+    """
+
+    classes: tuple[str, ...] = ("person",)
+    threshold: float = 0.3
+    max_people: int | None = None
+
+
+def make_detector(detector: Any, search: Search, *, device: str) -> Detector | None:
     """Return the detector a name or object stands for; one with weights loads them when it is first called."""
     if detector is None:
         return None
@@ -124,7 +146,17 @@ def make_detector(detector: Any, *, classes: Sequence[str], device: str) -> Dete
     if name == "whole":
         return WholeImage()
     source = DEFAULT_DETECTOR if name == "auto" else name
-    return LazyDetector(source, lambda: HuggingFaceDetector(source, classes=tuple(classes), device=device))
+
+    def build() -> Detector:
+        return HuggingFaceDetector(
+            source,
+            threshold=search.threshold,
+            classes=search.classes,
+            device=device,
+            max_people=search.max_people,
+        )
+
+    return LazyDetector(source, build)
 
 
 class LazyDetector:
