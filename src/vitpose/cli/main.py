@@ -8,6 +8,7 @@ import typer
 
 from vitpose._version import __version__
 from vitpose.cli.convert import convert
+from vitpose.cli.eval import evaluate
 from vitpose.cli.models import models
 from vitpose.cli.predict import predict
 from vitpose.core.errors import VitPoseError
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command(name="predict")(predict)
 app.command(name="models")(models)
 app.command(name="convert")(convert)
+app.command(name="eval")(evaluate)
 
 
 def _show_version(value: bool) -> None:
