@@ -138,7 +138,8 @@ class Variation:
         extents: ``(samples, 2)`` in picture pixels.
         rotations_deg: ``(samples,)``.
         mirror: ``(samples,)``.
-        colors: ``(samples, 3, 4)`` affine maps of RGB 0..255, or None when colours stay.
+        curves: ``(samples, 256)`` new level of each level, before ``colors``; None when colours stay.
+        colors: ``(samples, 3, 3)`` linear maps of RGB, or None when colours stay.
         erased: ``(samples, 4)`` x1, y1, x2, y2 in crop pixels (empty where nothing is covered), or None.
         covers: ``(samples, 3)`` RGB 0..255 of the covers, or None.
     """
@@ -147,6 +148,7 @@ class Variation:
     extents: Floats
     rotations_deg: Floats
     mirror: NDArray[np.bool_]
+    curves: NDArray[np.uint8] | None = None
     colors: Floats | None = None
     erased: NDArray[np.int64] | None = None
     covers: NDArray[np.uint8] | None = None
@@ -182,13 +184,15 @@ def vary(
     else:
         factors = 1 + spec.scale * _cut_normal(table[:, _SCALE])
         turns = _cut_normal(table[:, _ANGLE]) * spec.rotate_deg
+    curves, colors = _color_changes(spec, table)
     erased, covers = _covers(spec, table, size)
     return Variation(
         centers,
         extents * factors[:, None],
         np.where(table[:, _ROTATE] < spec.rotate, turns, 0.0),
         table[:, _FLIP] < spec.flip,
-        _color_maps(spec, table),
+        curves,
+        colors,
         erased,
         covers,
     )
@@ -225,14 +229,20 @@ def _cut_normal(uniform: Floats) -> Floats:
     return _normal(_CUT_LOW + uniform * (_CUT_HIGH - _CUT_LOW))
 
 
-def _color_maps(spec: Augmentation, table: Floats) -> Floats | None:
-    """Compose saturation, contrast around the middle grey, and brightness into one affine map of RGB a sample."""
+def _color_changes(spec: Augmentation, table: Floats) -> tuple[NDArray[np.uint8] | None, Floats | None]:
+    """Return a contrast curve and a matrix for saturation and brightness; black stays black in both.
+
+    What lies outside the picture is black, and must be so for the model whatever happens to the colours.
+    """
     if not spec.color:
-        return None
-    saturation, contrast, brightness = (1 + spec.color * (2 * table[:, _COLOR] - 1)).T[..., None, None]
-    linear = (saturation * np.eye(3) + (1 - saturation) * _GREY) * contrast * brightness
-    offset = np.broadcast_to(127.5 * (1 - contrast) * brightness, (len(table), 3, 1))
-    return np.concatenate([linear, offset], axis=2)
+        return None, None
+    changes = spec.color * (2 * table[:, _COLOR] - 1)
+    contrast, saturation, brightness = changes.T[:, :, None]
+    level = np.arange(256) / 255
+    # Slope 1 + contrast / 2 at the middle grey and 1 - contrast at both ends, which stay where they are.
+    curves = level + contrast * level * (1 - level) * (2 * level - 1)
+    matrices = (1 + saturation[..., None]) * np.eye(3) - saturation[..., None] * _GREY
+    return np.round(curves * 255).astype(np.uint8), matrices * (1 + brightness[..., None])
 
 
 def _covers(spec: Augmentation, table: Floats, size: Size) -> tuple[NDArray[np.int64] | None, NDArray[np.uint8] | None]:

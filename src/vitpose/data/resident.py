@@ -171,10 +171,12 @@ class Resident:
 
 def recolored(crops: Tensor, variation: Variation) -> Tensor:
     """Return crops in their samples' colours, with their covers."""
-    if variation.colors is not None:
+    if variation.colors is not None and variation.curves is not None:
+        curves = torch.from_numpy(variation.curves).to(crops.device)
         maps = torch.from_numpy(variation.colors).to(crops.device, torch.float32)
-        colored = torch.einsum("bhwi,boi->bhwo", crops.float(), maps[:, :, :3]) + maps[:, None, None, :, 3]
-        crops = colored.round().clamp(0, 255).to(torch.uint8)
+        curved = torch.gather(curves, 1, crops.flatten(1).long()).reshape(crops.shape)
+        colored = torch.einsum("bhwi,boi->bhwo", curved.float(), maps)
+        crops = colored.round_().clamp_(0, 255).to(torch.uint8)
     if variation.erased is not None and variation.covers is not None:
         height, width = crops.shape[1:3]
         x1, y1, x2, y2 = torch.from_numpy(variation.erased).to(crops.device)[:, :, None, None].unbind(1)

@@ -58,8 +58,8 @@ class TopDown:
 
 def recolored(crop: NDArray[np.uint8], variation: Variation, row: int) -> NDArray[np.uint8]:
     """Return a crop in the colours of sample ``row``, with its cover."""
-    if variation.colors is not None:
-        crop = np.asarray(cv2.transform(crop, variation.colors[row]), dtype=np.uint8)
+    if variation.colors is not None and variation.curves is not None:
+        crop = np.asarray(cv2.transform(cv2.LUT(crop, variation.curves[row]), variation.colors[row]), dtype=np.uint8)
     if variation.erased is not None and variation.covers is not None:
         x1, y1, x2, y2 = variation.erased[row]
         crop = crop.copy()

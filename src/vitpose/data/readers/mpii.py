@@ -149,8 +149,9 @@ def _release_people(image: Any) -> Iterator[dict[str, Any]]:
 
 def _load_mat(path: Path) -> dict[str, Any]:
     scipy_io = require("scipy.io", "train", "reading MATLAB files")
+    unreadable = require("scipy.io.matlab", "train", "reading MATLAB files").MatReadError
     try:
         content: dict[str, Any] = scipy_io.loadmat(str(path), squeeze_me=True, struct_as_record=False)
-    except (OSError, ValueError, NotImplementedError) as error:
+    except (OSError, ValueError, NotImplementedError, unreadable) as error:
         raise InputError(f"{path} cannot be read as a MATLAB file: {error}") from error
     return content
