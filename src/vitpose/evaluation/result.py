@@ -17,7 +17,7 @@ SCHEMA = "vitpose.evaluation/1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Protocol:
+class Procedure:
     """How the numbers came about: enough to measure them again.
 
     Attributes:
@@ -134,7 +134,7 @@ class EvaluationResult:
         predictions: the estimates as COCO results, with the picture ids of the labels.
     """
 
-    protocol: Protocol
+    protocol: Procedure
     numbers: dict[str, float]
     keypoints: tuple[KeypointRow, ...]
     breakdowns: dict[str, tuple[Slice, ...]]

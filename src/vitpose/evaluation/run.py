@@ -21,7 +21,7 @@ from vitpose.evaluation.people import (
     pictures_of,
     shared_keypoints,
 )
-from vitpose.evaluation.result import Confidence, Curve, EvaluationResult, KeypointRow, Protocol
+from vitpose.evaluation.result import Confidence, Curve, EvaluationResult, KeypointRow, Procedure
 from vitpose.evaluation.scores import Material, work_out
 from vitpose.metrics import pck
 from vitpose.metrics.bootstrap import Interval, ap_score, mean_score, paired_bootstrap
@@ -154,14 +154,14 @@ def _labelled_as(poses: Poses, categories: dict[str, int]) -> Poses:
 
 def _protocol(
     estimator: PoseEstimator, labelled: LabelledSet, people: People, boxes: str, poses: Sequence[Poses]
-) -> Protocol:
+) -> Procedure:
     detector = "" if estimator.detector is None else estimator.detector.name
     words = {"gt": "labelled boxes", "detector": f"boxes found by {detector}"}
     compared, labels, model = len(people.names), len(labelled.skeleton), len(estimator.skeleton)
     keypoints = f"all {labels} keypoints" if compared == labels else f"{compared} keypoints that both have by name"
     if compared == labels and model != labels:
         keypoints += f" of the labels ({model} in the model)"
-    return Protocol(
+    return Procedure(
         dataset=labelled.name,
         source=str(labelled.source),
         pictures=len(poses),
