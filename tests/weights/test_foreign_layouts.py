@@ -175,3 +175,12 @@ def test_fold_after_loading_equals_the_expert(tmp_path):
     loaded = load_model(write(tmp_path / "plus.pth", foreign.original(model)))
     for dataset in DATASETS:
         close(heatmaps(fold_expert(loaded.model, dataset)), heatmaps(model, dataset))
+
+
+def test_one_head_with_experts_takes_the_expert_of_its_dataset(tmp_path):
+    model = random_model(tiny_spec(PLUS_HEADS[3], experts=6))
+    path = write(tmp_path / "one.pth", foreign.original(model))
+    loaded = load_model(path, dataset="ap10k")
+    assert loaded.model.spec.heads == (PLUS_HEADS[3],)
+    close(heatmaps(loaded.model), heatmaps(model))
+    assert (heatmaps(load_model(path).model) - heatmaps(model)).abs().max() > 1e-3
