@@ -201,7 +201,7 @@ def check_hash(path: Path, expected: str, *, remove: bool) -> None:
     if remove:
         path.resolve().unlink(missing_ok=True)
         path.unlink(missing_ok=True)
-    after = "it was removed, get it again" if remove else "get it again"
+    after = "it was removed, get it again" if remove else "delete it and get the published one"
     raise WeightsError(
         f"{path} is not the published file: its SHA-256 begins with {found[: len(expected)]}, not {expected}; {after}"
     )

@@ -72,7 +72,7 @@ def fetch_row(row: CheckpointRow) -> Path:
     """
     own = weights_cache() / row.local_name
     if own.is_file():
-        check_hash(own, row.sha256, remove=True)
+        check_hash(own, row.sha256, remove=False)  # somebody may have put it there by hand
         return own
     if row.url:
         return fetch_url(row.url, weights_cache(), sha256=row.sha256)
