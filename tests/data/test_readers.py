@@ -143,7 +143,7 @@ def test_mpii_starts_at_zero_and_is_cut_out_as_it_was_trained(shared):
     entry = json.loads(path.read_text())[0]
     record = read_labelled("mpii", path).records[0]
     np.testing.assert_allclose(record.keypoints, np.array(entry["joints"]) - 1)
-    center = np.array(entry["center"]) + [0, 15 * entry["scale"]] - 1
+    center = np.add(entry["center"], [0, 15 * entry["scale"]]) - 1
     np.testing.assert_allclose((record.box[:2] + record.box[2:]) / 2, center)
     np.testing.assert_allclose(record.box[2:] - record.box[:2], 200 * entry["scale"])
 
@@ -217,7 +217,7 @@ def test_crowdpose_does_not_count_head_and_neck_and_has_no_areas(shared):
     content = json.loads(gzip.decompress(path.read_bytes()))
     counted = [entry["num_keypoints"] for entry in content["annotations"]]
     assert counted == [int((record.visibility[:12] > 0).sum()) for record in labelled.records]
-    x, y, width, height = content["annotations"][0]["bbox"]
+    width, height = content["annotations"][0]["bbox"][2:]
     assert labelled.records[0].area == pytest.approx(0.53 * width * height)
     assert len(labelled) == 8527
 

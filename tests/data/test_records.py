@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from made_up_sets import make_set
+
 from vitpose.core.errors import UsageError
 from vitpose.core.geometry import CropTransform, Size
 from vitpose.core.skeleton import Skeleton, load_skeleton
