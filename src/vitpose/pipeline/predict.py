@@ -1,4 +1,8 @@
-"""A run over many sources: read ahead, estimate in batches, write, and go on when one of them fails."""
+"""A run over many sources: read ahead, estimate in batches, write behind, and go on when one of them fails.
+
+Pictures are decoded in one thread and results drawn and written in another while the model works; both queues are
+short, so memory does not grow with the number of sources.
+"""
 
 import contextlib
 import itertools
@@ -26,6 +30,8 @@ Image = NDArray[np.uint8]
 FORMATS = ("json", "overlay", "coco", "csv", "parquet")
 
 _READ_AHEAD = 4
+
+_WRITE_BEHIND = 2 * IMAGES_IN_FLIGHT
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +110,50 @@ def predict_sources(
     interrupted = False
     with contextlib.ExitStack() as stack:
         writers: list[ResultWriter] = open_writers(formats, out, stack) if out is not None else []
+        overlays = out if "overlay" in formats else None
+        behind = stack.enter_context(_WriteBehind())
         try:
             for loaded, poses in _estimates(estimator, _load(sources, given, fail)):
-                for writer in writers:
-                    writer.add(loaded.origin, poses)
-                if out is not None and "overlay" in formats and loaded.origin.frame is None:
-                    write_image(out / f"{loaded.origin.name}.overlay.jpg", draw_poses(loaded.image, poses))
+                behind.submit(_write, loaded, poses, writers, overlays)
                 pictures += 1
                 people += len(poses)
                 listeners.result(loaded.origin, poses)
         except KeyboardInterrupt:
             interrupted = True
+        behind.finish()
     return Summary(pictures, people, tuple(failures), interrupted)
+
+
+def _write(loaded: _Loaded, poses: Poses, writers: Sequence[ResultWriter], overlays: Path | None) -> None:
+    for writer in writers:
+        writer.add(loaded.origin, poses)
+    if overlays is not None and loaded.origin.frame is None:
+        write_image(overlays / f"{loaded.origin.name}.overlay.jpg", draw_poses(loaded.image, poses))
+
+
+class _WriteBehind:
+    """Runs calls one after the other in a thread; whoever submits waits when too many are pending."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write")
+        self._pending: deque[Future[None]] = deque()
+
+    def __enter__(self) -> "_WriteBehind":
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def submit(self, call: Callable[..., None], *arguments: object) -> None:
+        """Queue a call; an error of an earlier one is raised here."""
+        self._pending.append(self._thread.submit(call, *arguments))
+        while len(self._pending) > _WRITE_BEHIND or (self._pending and self._pending[0].done()):
+            self._pending.popleft().result()
+
+    def finish(self) -> None:
+        """Wait for what is pending; its errors are raised here."""
+        while self._pending:
+            self._pending.popleft().result()
 
 
 def _estimates(estimator: PoseEstimator, loaded: Iterator[_Loaded]) -> Iterator[tuple[_Loaded, Poses]]:
