@@ -1,5 +1,6 @@
 """``vitpose train``: a recipe, a settings file, or fine-tuning on a folder."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -59,7 +60,7 @@ def train(
     if show:
         typer.echo(config.to_toml(), nl=False)
         return
-    _run(config, folder, resume=resume, force=force, cpu=cpu, report=recipe == FINETUNE)
+    _run(config, folder, resume=resume, force=force, cpu=cpu)
 
 
 def _list() -> None:
@@ -92,24 +93,24 @@ def _planned(
     return plan.config
 
 
-def _run(config: "RunConfig", out: Path, *, resume: bool, force: bool, cpu: bool, report: bool) -> None:
+def _run(config: "RunConfig", out: Path, *, resume: bool, force: bool, cpu: bool) -> None:
+    from vitpose.training.finish import finish
     from vitpose.training.logs import make_display
-    from vitpose.training.material import load_material
+    from vitpose.training.material import validation_sets
     from vitpose.training.run import train as train_run
 
-    material = load_material(config)
-    display = make_display(sys.stderr)
-    outcome = train_run(config, out, material=material, resume=resume, force=force, display=display, cpu=cpu)
-    score = outcome.progress.best_score
-    best = "" if score is None else f", best score {score:.4f} at step {outcome.progress.best_step}"
-    typer.echo(f"{outcome.ending} at step {outcome.progress.step}{best} -> {out}/", err=True)
-    if outcome.ending == "interrupted":
+    outcome = train_run(config, out, resume=resume, force=force, display=make_display(sys.stderr), cpu=cpu)
+    interrupted = outcome.ending == "interrupted"
+    if int(os.environ.get("RANK", "0")) == 0:  # with several processes the first one reports
+        score = outcome.progress.best_score
+        best = "" if score is None else f", best score {score:.4f} at step {outcome.progress.best_step}"
+        typer.echo(f"{outcome.ending} at step {outcome.progress.step}{best} -> {out}/", err=True)
+        page = None if interrupted else finish(config, out, validation_sets(config))
+        if page is not None:
+            typer.echo(f"report: {page}", err=True)
+    if interrupted:
         typer.echo("go on with --resume", err=True)
         raise typer.Exit(130)
-    if report and material.validation:
-        from vitpose.training.finetune import write_final_report
-
-        typer.echo(f"report: {write_final_report(config, out, material.validation[0])}", err=True)
 
 
 def _quoted(text: str) -> str:

@@ -7,7 +7,6 @@ people, few epochs, small batches; the fewer people, the more passes over them, 
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from vitpose.core.errors import InputError
 from vitpose.core.files import atomic_write_text
@@ -196,25 +195,3 @@ def _notes(labelled: LabelledSet, people: LabelledSet, skeleton: Skeleton, confi
         f" after {schedule.patience} evaluations without gain"
     )
     return tuple(notes)
-
-
-def write_final_report(config: RunConfig, out: str | Path, validation: Any) -> Path:
-    """Evaluate the best checkpoint of a run and write the HTML report into its folder.
-
-    Args:
-        config: of the run.
-        out: folder of the run.
-        validation: a ``validate.ValidationSet``.
-
-    Returns:
-        the page.
-    """
-    from vitpose.evaluation.report import write_report
-    from vitpose.evaluation.run import evaluate
-    from vitpose.pipeline.assemble import load
-
-    folder = Path(out)
-    best = folder / "best.safetensors"
-    chosen = best if best.exists() else folder / "last.safetensors"
-    estimator = load(chosen, dataset=validation.dataset, detector=None, flip_test=config.loop.flip_test)
-    return write_report(evaluate(estimator, validation.labelled, boxes=validation.boxes), folder / "report")

@@ -51,22 +51,37 @@ def load_material(config: RunConfig, *, device: torch.device | str = "cpu") -> M
     """
     if config.objective.kind == "masked":
         return _masked(config)
-    training, held = [], []
-    for one in config.data.train:
-        labelled = read_set(config, one)
-        if config.data.holdout and not config.data.validation:
-            labelled, kept = labelled.split(config.data.holdout, seed=config.seed)
-            held.append(_validation(config, one, kept))
-        training.append((one, _usable(labelled)))
-    sources = [_source(config, one, labelled, device) for one, labelled in training]
+    training = [(one, _usable(_split(config, read_set(config, one))[0])) for one in config.data.train]
     people: dict[str, int] = {}
     for one, labelled in training:
         people[one.dataset] = people.get(one.dataset, 0) + len(labelled)
-    validation = tuple(_validation(config, one, read_set(config, one)) for one in config.data.validation) or tuple(held)
+    train = _joined([_source(config, one, labelled, device) for one, labelled in training])
+    validation = validation_sets(config)
     losses = None
     if config.objective.kind == "knowledge-token" and validation:
         losses = _joined([TopDown.of(_usable(one.labelled), _plan(config, one.dataset, NONE)) for one in validation])
-    return Material(train=_joined(sources), people=people, validation=validation, unlabelled=losses)
+    return Material(train=train, people=people, validation=validation, unlabelled=losses)
+
+
+def validation_sets(config: RunConfig) -> tuple[ValidationSet, ...]:
+    """Read the labelled sets a run is judged by: those it names, else what is held out of the training sets.
+
+    Raises:
+        InputError: a file is missing or faulty.
+        UsageError: sets and heads do not go together.
+    """
+    if config.objective.kind == "masked":
+        return ()
+    if config.data.validation or not config.data.holdout:
+        return tuple(_validation(config, one, read_set(config, one)) for one in config.data.validation)
+    return tuple(_validation(config, one, _split(config, read_set(config, one))[1]) for one in config.data.train)
+
+
+def _split(config: RunConfig, labelled: LabelledSet) -> tuple[LabelledSet, LabelledSet]:
+    """Return what of a training set is trained on and what is held out, by picture."""
+    if config.data.validation or not config.data.holdout:
+        return labelled, labelled
+    return labelled.split(config.data.holdout, seed=config.seed)
 
 
 def read_set(config: RunConfig, one: SetConfig) -> LabelledSet:

@@ -68,6 +68,7 @@ def train(
     finally:
         if job.log is not None:
             job.log.close()
+        accelerator.end_training()
     return outcome
 
 

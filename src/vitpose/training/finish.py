@@ -1,0 +1,78 @@
+"""What a finished run is rounded off with: curves, a report of the best weights, and what their scores are worth."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vitpose.core.extras import require
+from vitpose.core.files import atomic_path, atomic_write_text
+from vitpose.evaluation.report import write_report
+from vitpose.evaluation.run import evaluate
+from vitpose.pipeline.assemble import load
+from vitpose.training.config import RunConfig
+from vitpose.training.state import RunFolder
+from vitpose.training.validate import ValidationSet
+from vitpose.weights.checkpoint import save_checkpoint
+from vitpose.weights.load import load_model
+
+CALIBRATION = "calibration"
+"""Key of a checkpoint's metadata: by dataset, what ``metrics.calibration.Calibration.from_dict`` reads."""
+
+
+def finish(config: RunConfig, out: str | Path, validation: Sequence[ValidationSet]) -> Path | None:
+    """Draw the curves and, with labelled validation sets, evaluate the best checkpoint and write the report.
+
+    The evaluation's numbers go to ``evaluation.json``, its calibration into the checkpoint.
+
+    Args:
+        config: of the run.
+        out: folder of the run.
+        validation: labelled sets; the first is reported on.
+
+    Returns:
+        the report's page, or None without validation sets.
+    """
+    folder = RunFolder(Path(out))
+    draw_curves(folder.metrics, folder.path / "curves.png")
+    if not validation:
+        return None
+    one = validation[0]
+    weights = folder.best if folder.best.exists() else folder.last
+    estimator = load(weights, dataset=one.dataset, detector=None, flip_test=config.loop.flip_test)
+    result = evaluate(estimator, one.labelled, boxes=one.boxes)
+    atomic_write_text(folder.path / "evaluation.json", json.dumps(result.to_dict(), indent=2) + "\n")
+    if result.confidence is not None:
+        keep_calibration(weights, one.dataset, result.confidence.calibration.to_dict())
+    return write_report(result, folder.path / "report")
+
+
+def keep_calibration(path: Path, dataset: str, calibration: dict[str, Any]) -> None:
+    """Write a head's calibration into the metadata of a checkpoint."""
+    loaded = load_model(path)
+    known = dict(loaded.metadata.get(CALIBRATION, {})) | {dataset: calibration}
+    save_checkpoint(path, loaded.model, loaded.skeletons, {**loaded.metadata, CALIBRATION: known})
+
+
+def draw_curves(metrics: Path, out: Path) -> None:
+    """Draw loss, learning rate and validation score over steps.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    require("matplotlib", "train", "drawing the curves of a run")
+    from matplotlib.figure import Figure
+
+    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+    shown = [name for name in ("loss", "lr", "validation/score") if any(name in line for line in lines)]
+    if not shown:
+        return
+    figure = Figure(figsize=(8, 2.6 * len(shown)), layout="constrained")
+    for panel, name in zip(figure.subplots(len(shown), squeeze=False)[:, 0], shown, strict=True):
+        points = [(line["step"], line[name]) for line in lines if name in line]
+        panel.plot(*zip(*points, strict=True), marker="." if len(points) < 40 else None)
+        panel.set_ylabel(name)
+        panel.grid(alpha=0.3)
+        panel.set_xlabel("step")
+    with atomic_path(out) as temporary:
+        figure.savefig(temporary, dpi=110)
