@@ -11,6 +11,7 @@ from vitpose.cli.convert import convert
 from vitpose.cli.eval import evaluate
 from vitpose.cli.models import models
 from vitpose.cli.predict import predict
+from vitpose.cli.train import train
 from vitpose.core.errors import VitPoseError
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.command(name="predict")(predict)
 app.command(name="models")(models)
 app.command(name="convert")(convert)
+app.command(name="train")(train)
 app.command(name="eval")(evaluate)
 
 
