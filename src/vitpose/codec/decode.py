@@ -42,6 +42,10 @@ def find_keypoints(
         ``(people, keypoints, 2)`` float32 x, y in heatmap pixels and ``(people, keypoints)`` float32 scores.
     """
     people, keypoints, height, width = heatmaps.shape
+    if torch.compiler.is_compiling():
+        # A graph is made for any number of people at once, and whoever runs it bounds the batch.
+        places, maxima = _decode_maps(heatmaps.to(torch.float32).flatten(0, 1), convention, sigma, decode_sigma)
+        return places.reshape(-1, keypoints, 2), maxima.reshape(-1, keypoints)
     xy = torch.empty((people, keypoints, 2), dtype=torch.float32, device=heatmaps.device)
     scores = torch.empty((people, keypoints), dtype=torch.float32, device=heatmaps.device)
     step = max(1, _CHUNK_PIXELS // max(1, keypoints * height * width))
@@ -100,7 +104,7 @@ def _maxima(maps: Tensor) -> tuple[Tensor, Tensor]:
 def _quarter_steps(maps: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Return ``(maps, 2)`` steps of a quarter pixel towards the higher neighbour, none near the rim."""
     height, width = maps.shape[1:]
-    flat = maps.reshape(len(maps), height * width)
+    flat = maps.flatten(1)
     inside = (columns > 1) & (columns < width - 1) & (rows > 1) & (rows < height - 1)
     center = torch.where(inside, rows * width + columns, 0)
     near = [torch.where(inside, center + delta, 0) for delta in (1, -1, width, -width)]
@@ -197,7 +201,7 @@ def _continuation(across: Tensor, down: Tensor, distances: Tensor, sigma: float)
     reach = across.shape[0]
     profiles = torch.stack([across, across.flip(0), down, down.flip(0)], dim=1).reshape(reach, -1)
     distance, room = distances.flatten(), distances[[1, 0, 3, 2]].flatten()
-    if profiles.device.type == "cpu":
+    if profiles.device.type == "cpu" and not torch.compiler.is_compiling():
         near = torch.nonzero(distance < reach // 2)[:, 0]
         if not len(near):
             return None

@@ -69,6 +69,20 @@ class EagerEngine:
         self.input_size: Size = model.spec.input_size
         self.heatmap_size: Size = model.spec.heatmap_size
 
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self._device
+
+    @property
+    def model(self) -> VitPose:
+        """The model as it runs: in evaluation mode, on the device, in the type of the arithmetic.
+
+        Raises:
+            UsageError: the engine is closed.
+        """
+        return self._open().model
+
     def for_dataset(self, dataset: str) -> "EagerEngine":
         """Return an engine for another head of the same model; the weights are shared.
 

@@ -1,0 +1,154 @@
+"""PyTorch's compiler: one graph for each of a few batch sizes, captured as a CUDA graph on a GPU."""
+
+import copy
+import shutil
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vitpose.core.errors import UsageError
+from vitpose.core.geometry import Size
+from vitpose.engines.base import Crops, Heatmaps, check_crops
+from vitpose.engines.deploy import DeployModel
+from vitpose.engines.eager import EagerEngine, Precision
+from vitpose.models.pose import VitPose
+
+BATCHES = (1, 4, 16, 64)
+"""A batch is padded to the next of these, so that there are never more graphs than this, whatever people do."""
+
+
+class CompiledEngine:
+    """Runs a compiled model; may be called from several threads, which take turns."""
+
+    def __init__(
+        self,
+        model: VitPose,
+        *,
+        dataset: str | None = None,
+        device: str = "auto",
+        dtype: Precision = "auto",
+        batch_sizes: tuple[int, ...] = BATCHES,
+        backend: str = "inductor",
+    ) -> None:
+        """Make a model ready; each batch size is compiled when it is first needed.
+
+        Args:
+            model: left alone.
+            dataset: which head; the first by default.
+            device: see ``EagerEngine``.
+            dtype: see ``EagerEngine``.
+            batch_sizes: sizes that batches are padded to; larger ones are cut.
+            backend: of ``torch.compile``.
+
+        Raises:
+            UsageError: no such head, device or type, no batch sizes, or no C++ compiler where one is needed.
+        """
+        if not batch_sizes or min(batch_sizes) < 1 or len(set(batch_sizes)) > 8:
+            raise UsageError(f"batch_sizes must be one to eight numbers from 1 up, not {batch_sizes}")
+        self._eager = EagerEngine(model, dataset=dataset, device=device, dtype=dtype)
+        place = self._eager.device
+        if (
+            backend == "inductor"
+            and place.type == "cpu"
+            and not any(map(shutil.which, ("c++", "g++", "clang++", "cl")))
+        ):
+            raise UsageError("compiling for the CPU needs a C++ compiler, and there is none; use engine='eager'")
+        self._backend = backend
+        self._sizes = tuple(sorted(set(batch_sizes)))
+        self._lock = threading.Lock()
+        self._graphs: dict[int, Any] | None = {}
+        self.name = self._eager.name.replace("eager", "compiled")
+        self.dataset = self._eager.dataset
+        self.num_keypoints = self._eager.num_keypoints
+        self.input_size: Size = self._eager.input_size
+        self.heatmap_size: Size = self._eager.heatmap_size
+
+    def for_dataset(self, dataset: str) -> "CompiledEngine":
+        """Return an engine for another head of the same model; the weights are shared, the graphs are its own."""
+        other = copy.copy(self)
+        other._eager = self._eager.for_dataset(dataset)
+        other._lock, other._graphs = threading.Lock(), {}
+        other.dataset, other.num_keypoints = dataset, other._eager.num_keypoints
+        return other
+
+    def __call__(self, crops: Crops) -> Heatmaps:
+        """Return ``(people, keypoints, height, width)`` float32; see ``Engine``.
+
+        Raises:
+            UsageError: crops of another type or size, or the engine is closed.
+        """
+        check_crops(crops, self.input_size)
+        result: Heatmaps = np.empty((len(crops), self.num_keypoints, *self.heatmap_size), dtype=np.float32)
+        start = 0
+        while start < len(crops):
+            part = crops[start : start + self._sizes[-1]]
+            result[start : start + len(part)] = self._run(part)
+            start += len(part)
+        return result
+
+    def close(self) -> None:
+        """Let go of the model and all graphs."""
+        with self._lock:
+            self._graphs = None
+        self._eager.close()
+
+    def _run(self, crops: Crops) -> Heatmaps:
+        size = next(size for size in self._sizes if size >= len(crops))
+        padded = np.zeros((size, *self.input_size, 3), dtype=np.uint8)
+        padded[: len(crops)] = crops
+        with self._lock, torch.inference_mode():
+            if self._graphs is None:
+                raise UsageError(f"engine {self.name} is closed")
+            if size not in self._graphs:
+                self._graphs[size] = self._build(size)
+            heatmaps: Tensor = self._graphs[size](torch.from_numpy(padded))
+            found: Heatmaps = heatmaps[: len(crops)].cpu().numpy()
+        return found
+
+    def _build(self, size: int) -> Any:
+        """Compile for one batch size: a graph with a free size would be compiled again and again."""
+        deploy = DeployModel(self._eager.model, self.dataset).eval()
+
+        def forward(crops: Tensor) -> Tensor:
+            heatmaps: Tensor = deploy(crops)
+            return heatmaps
+
+        # The compiler counts how often it compiles each code object and gives up at eight, so every graph gets its own.
+        forward.__code__ = forward.__code__.replace(co_name=f"forward_{self.dataset}_{size}")
+        graph = torch.compile(forward, backend=self._backend, dynamic=False, fullgraph=True)
+        device = self._eager.device
+        return Captured.of(graph, size, self.input_size, device) if device.type == "cuda" else graph
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """A CUDA graph of one batch size: every launch of a call recorded once and replayed together."""
+
+    graph: Any
+    crops: Tensor
+    heatmaps: Tensor
+
+    @classmethod
+    def of(cls, run: Any, size: int, input_size: Size, device: torch.device) -> "Captured":
+        """Warm up on a side stream, as capture demands, and record."""
+        crops = torch.zeros((size, *input_size, 3), dtype=torch.uint8, device=device)
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                run(crops)
+        torch.cuda.current_stream(device).wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            heatmaps = run(crops)
+        return cls(graph, crops, heatmaps)
+
+    def __call__(self, crops: Tensor) -> Tensor:
+        """Copy the crops in, replay, and return heatmaps that the next call overwrites."""
+        self.crops.copy_(crops, non_blocking=True)
+        self.graph.replay()
+        return self.heatmaps

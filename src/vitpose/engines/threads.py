@@ -1,0 +1,27 @@
+"""How many threads an engine should use."""
+
+import os
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use: those the scheduler grants, within a container's share.
+
+    ``os.cpu_count`` counts the machine's cores, of which a container or a batch system often grants a few; one thread a
+    core more than there are costs far more than one less.
+    """
+    granted = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    limits = [granted, _container_share() or granted]
+    if wanted.isdigit() and int(wanted) > 0:
+        limits.append(int(wanted))
+    return max(1, min(limits))
+
+
+def _container_share(path: str = "/sys/fs/cgroup/cpu.max") -> int | None:
+    """Return the whole cores of a control group's quota, rounded up; None where there is no limit."""
+    try:
+        with open(path, encoding="ascii") as file:  # noqa: PTH123 - a kernel file, read as it is
+            quota, _, period = file.read().strip().partition(" ")
+        return None if quota == "max" else max(1, -(-int(quota) // int(period)))
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
