@@ -14,7 +14,8 @@ from vitpose.engines.eager import EagerEngine
 from vitpose.engines.files import DeferredEngine, cached_onnx
 from vitpose.engines.threads import _container_share, usable_cores
 
-SKELETON = load_skeleton("coco17")
+SKELETONS = {"coco": load_skeleton("coco17"), "aic": load_skeleton("aic14")}
+SKELETON = SKELETONS["coco"]
 
 
 @pytest.fixture(autouse=True)
@@ -51,17 +52,17 @@ def other(monkeypatch):
 
 
 def test_fastest_is_chosen_remembered_and_said(model, crops, other):
-    assert recall(model, device="cpu") is None
-    choice = choose_engine(model, crops, skeleton=SKELETON, device="cpu")
+    assert recall("w", dataset="coco", device="cpu") is None
+    choice = choose_engine(model, crops, skeleton=SKELETON, device="cpu", digest="w")
     assert choice.name == "other"
-    assert recall(model, device="cpu") == choice
+    assert recall("w", dataset="coco", device="cpu") == choice
     assert "engine other: fastest here of other 1.0 ms, eager-fp32 9.0 ms" in choice.summary
-    assert recall(model, dataset="aic", device="cpu") is None
+    assert recall("w", dataset="aic", device="cpu") is None
 
 
 def test_fast_but_wrong_is_refused(model, crops, other, monkeypatch):
     monkeypatch.setattr(Other, "shift", 3)
-    choice = choose_engine(model, crops, skeleton=SKELETON, device="cpu")
+    choice = choose_engine(model, crops, skeleton=SKELETON, device="cpu", digest="w")
     assert choice.name == "eager-fp32"
     assert "99th percentile" in choice.tried[1].refused
 
@@ -71,17 +72,19 @@ def test_one_that_fails_is_left_out(model, crops, other, monkeypatch):
         raise VitPoseError("no")
 
     monkeypatch.setattr(Other, "__call__", fail)
-    assert [one.name for one in choose_engine(model, crops, skeleton=SKELETON, device="cpu").tried] == ["eager-fp32"]
+    assert [one.name for one in choose_engine(model, crops, skeleton=SKELETON, device="cpu", digest="w").tried] == [
+        "eager-fp32"
+    ]
 
 
 def test_choice_of_another_machine_or_a_damaged_one_is_forgotten(model, crops, other, cache):
-    choose_engine(model, crops, skeleton=SKELETON, device="cpu")
+    choose_engine(model, crops, skeleton=SKELETON, device="cpu", digest="w")
     (path,) = (cache / "choices").iterdir()
     plain = json.loads(path.read_text())
     path.write_text(json.dumps(plain | {"machine": {"cpu": "another"}}))
-    assert recall(model, device="cpu") is None
+    assert recall("w", dataset="coco", device="cpu") is None
     path.write_text("{")
-    assert recall(model, device="cpu") is None
+    assert recall("w", dataset="coco", device="cpu") is None
 
 
 def test_too_few_crops_and_unknown_names(model, crops):
@@ -94,7 +97,7 @@ def test_too_few_crops_and_unknown_names(model, crops):
 
 
 def test_auto_changes_over_once_it_has_seen_enough(model, other, caplog):
-    engine = AutoEngine(model, SKELETON, device="cpu", enough=10)
+    engine = AutoEngine(model, SKELETONS, device="cpu", digest="w", enough=10)
     expected = EagerEngine(model, device="cpu")
     with caplog.at_level(logging.INFO):
         for seed in range(2):
@@ -106,12 +109,16 @@ def test_auto_changes_over_once_it_has_seen_enough(model, other, caplog):
     engine.close()
     with pytest.raises(UsageError, match="closed"):
         engine(tiny_crops(1))
-    assert AutoEngine(model, SKELETON, device="cpu").name == "other"
+    again = AutoEngine(model, SKELETONS, device="cpu", digest="w")
+    assert again.name == "other"
+    assert again.for_dataset("aic").name == "eager-cpu-fp32"
+    assert again.for_dataset("aic")(tiny_crops(1)).shape == (1, 14, 16, 12)
+    assert [name for name, _ in choose.remembered()] == ["w-coco-cpu"]
 
 
 def test_auto_is_quiet_where_there_is_nothing_to_choose(model, monkeypatch):
     monkeypatch.setattr("vitpose.engines.auto.candidates", lambda *_: ("eager-fp32",))
-    engine = AutoEngine(model, SKELETON, device="cpu", enough=1)
+    engine = AutoEngine(model, SKELETONS, device="cpu", enough=1)
     engine(tiny_crops(3))
     assert engine.name == "eager-cpu-fp32"
 

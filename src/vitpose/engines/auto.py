@@ -1,7 +1,9 @@
 """``engine="auto"``: the fastest engine of this machine, once there is enough work to find it out."""
 
+import copy
 import logging
 import threading
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -10,30 +12,36 @@ from vitpose.core.geometry import Size
 from vitpose.core.skeleton import Skeleton
 from vitpose.engines.base import Crops, Engine, Heatmaps
 from vitpose.engines.choose import candidates, choose_engine, make_engine, recall
+from vitpose.engines.eager import EagerEngine
 from vitpose.engines.gate import Limits
+from vitpose.engines.graph import weights_digest
 from vitpose.models.pose import VitPose
 
 _log = logging.getLogger(__name__)
 
-ENOUGH = 64
-"""Crops after which measuring pays and the gate has seen enough real people."""
+ENOUGH = 256
+"""Crops after which measuring pays: it costs about as much time as they did."""
+
+COMPARED = 64
+"""How many of them are kept for the gate."""
 
 
 class AutoEngine:
     """Starts with PyTorch, which needs no preparation, and changes to what is fastest.
 
-    What was chosen before on this machine for this model is used at once. Otherwise the first ``ENOUGH`` crops that
-    come through are the real people on which the other engines are compared with the reference and measured; they are
-    kept in memory only, and dropped afterwards. Small jobs never wait for this.
+    What was chosen before on this machine for this model is used at once. Otherwise the first crops that come through
+    are the real people on which the other engines are compared with the reference and measured; they are kept in memory
+    only, and dropped afterwards. Small jobs never wait for this.
     """
 
     def __init__(
         self,
         model: VitPose,
-        skeleton: Skeleton,
+        skeletons: Mapping[str, Skeleton],
         *,
         dataset: str | None = None,
         device: str = "auto",
+        digest: str | None = None,
         enough: int = ENOUGH,
         limits: Limits | None = None,
     ) -> None:
@@ -41,27 +49,40 @@ class AutoEngine:
 
         Args:
             model: the model.
-            skeleton: of ``dataset``.
+            skeletons: of the heads, by dataset.
             dataset: which head; the first by default.
             device: ``auto``, ``cpu``, ``cuda`` and so on.
-            enough: crops to collect.
+            digest: identifies the weights; computed if not given.
+            enough: crops to see before measuring.
             limits: of the gate.
         """
-        head = model.spec.head(dataset)
-        self.dataset = head.dataset
-        self.num_keypoints = head.keypoints
-        self.input_size: Size = model.spec.input_size
-        self.heatmap_size: Size = model.spec.heatmap_size
-        self._model, self._skeleton, self._device = model, skeleton, device
+        self._model, self._skeletons, self._device = model, skeletons, device
+        self._digest = digest or weights_digest(model)
         self._enough, self._limits = enough, limits
+        self._start(make_engine("eager", model, dataset=dataset, device=device))
+
+    def _start(self, eager: EagerEngine) -> None:
+        self._eager = eager
+        self.dataset = eager.dataset
+        self.num_keypoints = eager.num_keypoints
+        self.input_size: Size = eager.input_size
+        self.heatmap_size: Size = eager.heatmap_size
         self._lock = threading.Lock()
-        self._seen: list[Crops] | None = []
-        known = recall(model, dataset=self.dataset, device=device)
-        if known is not None or len(candidates(device)) == 1:
-            self._seen = None
+        self._kept: list[Crops] = []
+        self._seen = 0
+        known = recall(self._digest, dataset=self.dataset, device=self._device)
+        self._waiting = known is None and len(candidates(self._device)) > 1
         if known is not None:
             _log.info("%s (remembered)", known.summary)
-        self._engine: Engine | None = self._make(known.name if known is not None else "eager")
+        self._engine: Engine | None = self._make(known.name) if known is not None else eager
+
+    def for_dataset(self, dataset: str) -> "AutoEngine":
+        """Return an engine for another head of the same model; it makes its own choice."""
+        if dataset == self.dataset:
+            return self
+        other = copy.copy(self)
+        other._start(self._eager.for_dataset(dataset))
+        return other
 
     @property
     def name(self) -> str:
@@ -71,7 +92,7 @@ class AutoEngine:
     def __call__(self, crops: Crops) -> Heatmaps:
         """Return ``(people, keypoints, height, width)`` float32; see ``Engine``."""
         heatmaps = self._open()(crops)
-        if self._seen is not None:
+        if self._waiting:
             with self._lock:
                 self._collect(crops)
         return heatmaps
@@ -79,7 +100,8 @@ class AutoEngine:
     def close(self) -> None:
         """Close the engine in use."""
         with self._lock:
-            engine, self._engine, self._seen = self._engine, None, None
+            engine, self._engine, self._waiting = self._engine, None, False
+            self._kept.clear()
         if engine is not None:
             engine.close()
 
@@ -95,19 +117,24 @@ class AutoEngine:
 
     def _collect(self, crops: Crops) -> None:
         """Keep copies until there are enough, then measure and change over; who is running finishes undisturbed."""
-        if self._seen is None:
+        if not self._waiting:
             return
-        self._seen.append(np.array(crops[: self._enough]))
-        if sum(map(len, self._seen)) < self._enough:
+        self._seen += len(crops)
+        room = COMPARED - sum(map(len, self._kept))
+        if room > 0:
+            self._kept.append(np.array(crops[:room]))
+        if self._seen < self._enough:
             return
-        seen = np.concatenate(self._seen)[: self._enough]
-        self._seen = None
+        kept = np.concatenate(self._kept)
+        self._waiting = False
+        self._kept.clear()
         choice = choose_engine(
             self._model,
-            seen,
-            skeleton=self._skeleton,
+            kept,
+            skeleton=self._skeletons[self.dataset],
             dataset=self.dataset,
             device=self._device,
+            digest=self._digest,
             limits=self._limits,
         )
         _log.info("%s", choice.summary)

@@ -89,6 +89,7 @@ def choose_engine(
     skeleton: Skeleton,
     dataset: str | None = None,
     device: str = "auto",
+    digest: str | None = None,
     limits: Limits | None = None,
     names: tuple[str, ...] | None = None,
 ) -> Choice:
@@ -100,6 +101,7 @@ def choose_engine(
         skeleton: of ``dataset``.
         dataset: which head; the first by default.
         device: where to run.
+        digest: identifies the weights; computed if not given.
         limits: of the gate.
         names: candidates; what this machine can run, by default.
 
@@ -127,7 +129,7 @@ def choose_engine(
                 engine.close()
     best = min((one for one in tried if not one.refused), key=lambda one: one.ms)
     choice = Choice(name=best.name, tried=tuple(tried))
-    _remember(model, dataset, device, choice)
+    _remember(_choice_path(digest or weights_digest(model), model.spec.head(dataset).dataset, device), choice)
     return choice
 
 
@@ -157,16 +159,9 @@ def has_bf16() -> bool:
     return any(flag in text for flag in ("avx512_bf16", "amx_bf16"))
 
 
-def recall(model: VitPose, *, dataset: str | None = None, device: str = "auto") -> Choice | None:
-    """Return what was chosen for a model on this machine, if anything was, with the versions installed now."""
-    path = _choice_path(model, dataset, device)
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        if plain["machine"] != machine() or plain["name"] not in ENGINES:
-            return None
-        return Choice(name=plain["name"], tried=tuple(Tried(**one) for one in plain["tried"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+def recall(digest: str, *, dataset: str, device: str = "auto") -> Choice | None:
+    """Return what was chosen for weights on this machine, if anything was, with the versions installed now."""
+    return _read(_choice_path(digest, dataset, device))
 
 
 def machine() -> dict[str, Any]:
@@ -185,16 +180,34 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
-def _choice_path(model: VitPose, dataset: str | None, device: str) -> Path:
-    head = model.spec.head(dataset)
-    name = f"{weights_digest(model)[:24]}-{head.dataset}-{device.replace(':', '')}.json"
-    return cache_folder() / "choices" / name
+def remembered() -> list[tuple[str, Choice]]:
+    """Return all choices in the cache that hold for this machine, as (file name, choice), for people to look at."""
+    found = []
+    for path in sorted((cache_folder() / "choices").glob("*.json")):
+        choice = _read(path)
+        if choice is not None:
+            found.append((path.stem, choice))
+    return found
 
 
-def _remember(model: VitPose, dataset: str | None, device: str, choice: Choice) -> None:
+def _choice_path(digest: str, dataset: str, device: str) -> Path:
+    return cache_folder() / "choices" / f"{digest[:24]}-{dataset}-{device.replace(':', '')}.json"
+
+
+def _read(path: Path) -> Choice | None:
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        if plain["machine"] != machine() or plain["name"] not in ENGINES:
+            return None
+        return Choice(name=plain["name"], tried=tuple(Tried(**one) for one in plain["tried"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _remember(path: Path, choice: Choice) -> None:
     plain = {"machine": machine(), "name": choice.name, "tried": [asdict(one) for one in choice.tried]}
     try:
-        atomic_write_text(_choice_path(model, dataset, device), json.dumps(plain, indent=1) + "\n")
+        atomic_write_text(path, json.dumps(plain, indent=1) + "\n")
     except VitPoseError as error:
         _log.warning("the choice of engine is not remembered: %s", error)
 

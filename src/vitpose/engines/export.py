@@ -113,21 +113,38 @@ def export(
     return report
 
 
+def is_exported(path: str | Path) -> bool:
+    """Return whether a name is that of an exported file."""
+    return Path(path).suffix.lower() in SUFFIXES.values()
+
+
 def open_exported(
-    path: str | Path, *, device: str = "cpu", threads: int | None = None
+    path: str | Path, *, engine: str = "auto", device: str = "cpu", threads: int | None = None
 ) -> OnnxRuntimeEngine | OpenVinoEngine:
-    """Return the engine for an exported file: ONNX Runtime for ``.onnx``, OpenVINO for ``.xml``.
+    """Return the engine for an exported file.
+
+    Args:
+        path: written by ``export``.
+        engine: ``auto`` is ONNX Runtime for ``.onnx`` and OpenVINO for ``.xml``; ``openvino`` runs both, with
+            ``-fp32``, ``-bf16`` or ``-fp16`` in another precision than the file's.
+        device: ``cpu`` or ``cuda``.
+        threads: for one call; the cores there are by default.
 
     Raises:
-        UsageError: another suffix.
+        UsageError: another suffix, or an engine that does not run such a file.
         InputError: not a file of ours.
     """
     suffix = Path(path).suffix.lower()
-    if suffix == ".onnx":
+    kind, _, precision = str(engine).partition("-")
+    if (kind in ("auto", "openvino") and suffix == ".xml") or (kind == "openvino" and suffix == ".onnx"):
+        if device.partition(":")[0] != "cpu":
+            raise UsageError(f"OpenVINO runs {path} on the CPU, not on {device!r}")
+        return OpenVinoEngine(path, precision=precision or None, threads=threads)
+    if kind in ("auto", "onnxruntime") and suffix == ".onnx":
         return OnnxRuntimeEngine(path, device=device, threads=threads)
-    if suffix == ".xml":
-        return OpenVinoEngine(path, threads=threads)
-    raise UsageError(f"{path} is no exported model: those end in {' or '.join(SUFFIXES.values())}")
+    if not is_exported(path):
+        raise UsageError(f"{path} is no exported model: those end in {' or '.join(SUFFIXES.values())}")
+    raise UsageError(f"engine {engine!r} does not run {path}: leave the engine out, or take 'openvino'")
 
 
 def _place(path: Path, target: Target) -> Path:

@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,10 +47,16 @@ class EndToEnd(nn.Module):
         return xy, scores, heatmaps
 
 
-def describe(model: VitPose, skeleton: Skeleton, **more: Any) -> Description:
-    """Return the description of a dense model with one head; ``more`` are its other fields."""
-    codec = Codec.for_head(model.spec.head(), model.spec.heatmap_size)
-    return Description(spec=model.spec, skeleton=skeleton, codec=codec, source=weights_digest(model), **more)
+def describe(model: VitPose, skeleton: Skeleton, *, precision: str = "fp32", end_to_end: bool = False) -> Description:
+    """Return the description of a dense model with one head."""
+    return Description(
+        spec=model.spec,
+        skeleton=skeleton,
+        codec=Codec.for_head(model.spec.head(), model.spec.heatmap_size),
+        source=weights_digest(model),
+        precision=precision,
+        end_to_end=end_to_end,
+    )
 
 
 def single(model: VitPose, dataset: str | None = None) -> VitPose:

@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitpose._version import __version__
-from vitpose.core.errors import UsageError, nearest
+from vitpose.core.errors import UsageError
 from vitpose.core.poses import Boxes, Poses, Provenance
 from vitpose.core.skeleton import Skeleton, load_skeleton
 from vitpose.detectors.base import Detector, as_detector
 from vitpose.detectors.huggingface import DEFAULT_DETECTOR, HuggingFaceDetector
 from vitpose.detectors.whole import WholeImage
+from vitpose.engines.auto import AutoEngine
 from vitpose.engines.base import Engine
-from vitpose.engines.eager import EagerEngine
+from vitpose.engines.choose import make_engine
+from vitpose.engines.export import is_exported, open_exported
 from vitpose.media.images import ImageSource, read_image
 from vitpose.models.pose import VitPose, create_model
 from vitpose.models.variants import published_spec
@@ -59,13 +61,16 @@ def load(  # noqa: PLR0913 - the one place where every choice of a user comes to
 
     Args:
         name_or_path: a name from ``vitpose models``, a Hugging Face hub id, a file or folder of weights,
-            ``random:NAME`` for random weights of a published size, or a model object.
+            ``random:NAME`` for random weights of a published size, an exported ``.onnx`` or ``.xml`` file, or a model
+            object.
         dataset: which head of a model with several, for instance ``ap10k`` of a ViTPose+ model; the first by default.
         skeleton: name or TOML file of the keypoints, where the weights do not say.
         detector: ``"auto"`` (the default detector, loaded when it is first needed), ``"whole"`` (one box, the
             picture), a hub id or local folder of a Hugging Face object detector, a function from picture to boxes,
             a ``Detector``, or None when boxes are always given.
-        engine: ``"auto"`` or ``"eager"``, or an ``Engine``.
+        engine: ``"auto"`` (starts with PyTorch; over long jobs finds out what is fastest here among those whose poses
+            agree, and remembers it), ``"eager"``, ``"compiled"``, ``"onnxruntime"`` or ``"openvino"``, each with
+            ``-fp32``, ``-bf16`` or ``-fp16`` where it has that, or an ``Engine``.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
         flip_test: also run the mirrored crop and average (the papers' protocol; about twice the time).
         refine: estimate again from the box of the first pose; mends sloppy boxes.
@@ -82,9 +87,15 @@ def load(  # noqa: PLR0913 - the one place where every choice of a user comes to
         WeightsError: the weights are not to be had or do not fit.
         InputError: a skeleton file is wrong.
     """
-    loaded = _loaded(name_or_path, dataset, skeleton)
-    heads = _heads(loaded, engine, device)
-    chosen = _dataset(loaded, dataset)
+    if not isinstance(name_or_path, VitPose) and is_exported(name_or_path):
+        heads, provenance = _exported(name_or_path, skeleton, engine, device)
+        chosen = dataset or next(iter(heads))
+        if chosen not in heads:
+            raise UsageError(f"{name_or_path} was exported for dataset {next(iter(heads))!r}, not for {dataset!r}")
+    else:
+        loaded = find_model(name_or_path, dataset, skeleton)
+        heads, chosen = _heads(loaded, engine, device), _dataset(loaded, dataset)
+        provenance = Provenance(model=loaded.name, sha256=loaded.sha256, version=__version__)
     wanted = tuple(classes) if classes else DEFAULT_CLASSES.get(chosen, ("person",))
     options = Options(
         flip_test=flip_test,
@@ -93,7 +104,6 @@ def load(  # noqa: PLR0913 - the one place where every choice of a user comes to
         threshold=_threshold(threshold, heads[chosen].skeleton),
         batch_size=batch_size,
     )
-    provenance = Provenance(model=loaded.name, sha256=loaded.sha256, version=__version__)
     found_by = make_detector(
         detector, Search(classes=wanted, threshold=box_threshold, max_people=max_people), device=device
     )
@@ -174,9 +184,10 @@ class LazyDetector:
         return self._built(images)
 
 
-def _loaded(
+def find_model(
     name_or_path: str | Path | VitPose, dataset: str | None, skeleton: str | Path | Skeleton | None
 ) -> LoadedModel:
+    """Return the model a name, file or object stands for; see ``load``."""
     if isinstance(name_or_path, VitPose):
         return _from_object(name_or_path, name_or_path.spec.name, skeleton)
     name = str(name_or_path)
@@ -207,13 +218,25 @@ def _heads(loaded: LoadedModel, engine: Any, device: str) -> dict[str, Head]:
     """Build one ``Head`` a dataset; all engines share the weights."""
     if not isinstance(engine, str):
         return _given_engine(loaded, engine)
-    if engine not in ENGINES:
-        raise UsageError(f"unknown engine {engine!r}{nearest(engine, ENGINES)}")
-    first = ENGINES[engine](loaded.model, device=device)
+    if engine == "auto":
+        first = AutoEngine(loaded.model, loaded.skeletons, device=device, digest=loaded.sha256)
+    else:
+        first = make_engine(engine, loaded.model, device=device)
     return {
         spec.dataset: Head(spec, loaded.skeletons[spec.dataset], first.for_dataset(spec.dataset))
         for spec in loaded.model.spec.heads
     }
+
+
+def _exported(
+    path: str | Path, skeleton: str | Path | Skeleton | None, engine: Any, device: str
+) -> tuple[dict[str, Head], Provenance]:
+    """An exported file runs itself, with the runtime it was made for, or, an ``.onnx`` file, with OpenVINO."""
+    runs = open_exported(path, engine=engine, device="cpu" if device == "auto" else device)
+    words = runs.description
+    named = words.skeleton if skeleton is None else load_skeleton(skeleton)
+    provenance = Provenance(model=words.spec.name, sha256=words.source, version=__version__)
+    return {words.head.dataset: Head(words.head, named, runs)}, provenance
 
 
 def _given_engine(loaded: LoadedModel, engine: Engine) -> dict[str, Head]:
@@ -239,6 +262,3 @@ def _threshold(
     if len(threshold) != len(skeleton):
         raise UsageError(f"{len(threshold)} thresholds for {len(skeleton)} keypoints of {skeleton.name!r}")
     return tuple(map(float, threshold))
-
-
-ENGINES: Mapping[str, Callable[..., EagerEngine]] = {"auto": EagerEngine, "eager": EagerEngine}

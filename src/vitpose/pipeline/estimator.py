@@ -288,7 +288,8 @@ class PoseEstimator:
             skeleton=self.skeleton,
             image_size=Size(*image.shape[:2]),
             threshold=np.array(threshold, np.float32) if isinstance(threshold, tuple) else threshold,
-            model=self._provenance,
+            # The engine may change while a long job runs, so it is asked each time.
+            model=replace(self._provenance, engine=self.engine.name),
         )
 
     def _refined(self, images: Sequence[Image], poses: Sequence[Poses]) -> list[Poses]:
