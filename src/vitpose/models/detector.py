@@ -1,0 +1,239 @@
+"""A small network that finds people: convolutions, two transformer blocks on the coarsest map, and dense heads.
+
+The convolutional part learns edges and parts from few pictures; the blocks are those of the pose models and let every
+place of the coarsest map see the whole picture. Features are added from coarse to fine (Lin et al. 2017, feature
+pyramids), and every cell of three maps answers for itself, without anchor boxes: how good its box is, and how far its
+four sides are away (Tian et al. 2019, FCOS). ``docs/decisions/030-embedded-detector.md`` says why.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vitpose.core.errors import InputError, UsageError, nearest
+from vitpose.core.geometry import Size
+from vitpose.models.feedforward import FeedForward
+from vitpose.models.mae import sine_positions
+from vitpose.models.variants import Attention
+from vitpose.models.vit import Block
+
+STRIDES = (8, 16, 32)
+"""Distance of neighbouring cells of the three maps in pixels."""
+
+_RARE = -4.6
+"""First answer of every cell: one in a hundred has a person (Lin et al. 2017, focal loss)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorSpec:
+    """What a person detector is made of.
+
+    Attributes:
+        name: what it is called.
+        side: the longer side of a picture is scaled to so many pixels.
+        widths: channels at strides 4, 8, 16 and 32.
+        depths: residual units at these strides.
+        blocks: transformer blocks at stride 32.
+        heads: attention heads of a block.
+        neck: channels of the pyramid and the head.
+    """
+
+    name: str = "person-detector"
+    side: int = 416
+    widths: tuple[int, int, int, int] = (48, 96, 192, 320)
+    depths: tuple[int, int, int, int] = (1, 2, 3, 1)
+    blocks: int = 2
+    heads: int = 8
+    neck: int = 96
+
+    def __post_init__(self) -> None:
+        """Refuse a spec no network can be built from.
+
+        Raises:
+            UsageError: sizes that are not positive or do not divide.
+        """
+        if len(self.widths) != 4 or len(self.depths) != 4 or min(*self.widths, self.neck, self.heads) < 1:
+            raise UsageError("a detector needs four widths, four depths and sizes of at least 1")
+        if self.side < STRIDES[-1] or self.side % STRIDES[-1]:
+            raise UsageError(f"the detector's side must be a multiple of {STRIDES[-1]}, not {self.side}")
+        if self.widths[-1] % self.heads or self.widths[-1] % 4:
+            raise UsageError(f"the last width, {self.widths[-1]}, must be a multiple of 4 and of {self.heads} heads")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that ``from_dict`` reads back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any], *, where: str = "detector spec") -> "DetectorSpec":
+        """Read what ``to_dict`` wrote.
+
+        Raises:
+            InputError: unknown or wrong fields.
+        """
+        names = {field.name for field in fields(cls)}
+        for key in plain:
+            if key not in names:
+                raise InputError(f"{where}: unknown field {key!r}{nearest(key, names)}")
+        try:
+            values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in plain.items()}
+            return cls(**values)
+        except (TypeError, UsageError) as error:
+            raise InputError(f"{where}: not a valid detector spec: {error}") from error
+
+
+class Cells(NamedTuple):
+    """What the network says, all cells of the three maps in one row.
+
+    Attributes:
+        logits: ``(batch, cells)``; their sigmoid is the score.
+        boxes: ``(batch, cells, 4)`` xyxy in input pixels.
+        centers: ``(cells, 2)`` x, y of the cells in input pixels.
+    """
+
+    logits: Tensor
+    boxes: Tensor
+    centers: Tensor
+
+
+class ConvUnit(nn.Module):
+    """Convolution, batch norm, SiLU."""
+
+    def __init__(self, inside: int, outside: int, kernel: int = 3, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inside, outside, kernel, stride, padding=kernel // 2, bias=False)
+        self.norm = nn.BatchNorm2d(outside, eps=1e-3)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map ``(batch, inside, height, width)`` to ``(batch, outside, …)``."""
+        return F.silu(self.norm(self.conv(features)))
+
+
+class Residual(nn.Module):
+    """Two convolutions through half the channels, added to what came in."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.squeeze = ConvUnit(width, width // 2)
+        self.expand = ConvUnit(width // 2, width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map ``(batch, width, height, width)`` to the same shape."""
+        return features + cast(Tensor, self.expand(self.squeeze(features)))
+
+
+class PersonNet(nn.Module):
+    """The network.
+
+    Args:
+        spec: what it is made of; weights are random.
+    """
+
+    def __init__(self, spec: DetectorSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        inside = spec.widths[0] // 2
+        self.stem = ConvUnit(3, inside, stride=2)
+        stages = []
+        for width, depth in zip(spec.widths, spec.depths, strict=True):
+            stages.append(nn.Sequential(ConvUnit(inside, width, stride=2), *(Residual(width) for _ in range(depth))))
+            inside = width
+        self.stages = nn.ModuleList(stages)
+        self.blocks = nn.ModuleList(
+            Block(FeedForward(inside, 2 * inside), spec.heads, Attention(), 1e-6, 0.0) for _ in range(spec.blocks)
+        )
+        self.lateral = nn.ModuleList(ConvUnit(width, spec.neck, 1) for width in spec.widths[1:])
+        self.smooth = nn.ModuleList(ConvUnit(spec.neck, spec.neck) for _ in STRIDES)
+        # A head a map: one for all would mix the statistics of three maps in its batch norms.
+        self.towers = nn.ModuleList(
+            nn.Sequential(ConvUnit(spec.neck, spec.neck), ConvUnit(spec.neck, spec.neck)) for _ in STRIDES
+        )
+        self.score = nn.ModuleList(nn.Conv2d(spec.neck, 1, 1) for _ in STRIDES)
+        self.sides = nn.ModuleList(nn.Conv2d(spec.neck, 4, 1) for _ in STRIDES)
+        _initialize(self)
+
+    def forward(self, images: Tensor) -> Cells:
+        """Look at pictures.
+
+        Args:
+            images: ``(batch, 3, height, width)`` normalised; height and width are multiples of 32.
+
+        Raises:
+            UsageError: another shape.
+        """
+        if images.ndim != 4 or images.shape[2] % STRIDES[-1] or images.shape[3] % STRIDES[-1]:
+            raise UsageError(f"pictures for the detector must have sides that are multiples of 32: {images.shape}")
+        maps = self._pyramid(images)
+        logits, boxes, centers = [], [], []
+        for level, (stride, features) in enumerate(zip(STRIDES, maps, strict=True)):
+            seen = self.towers[level](features)
+            middle = cell_centers(Size(*features.shape[2:]), stride, images.device)
+            # Float32 from here on: half precision cannot tell pixels apart beyond 256.
+            away = F.softplus(self.sides[level](seen).float()).flatten(2).transpose(1, 2) * (2 * stride)
+            logits.append(self.score[level](seen).float().flatten(1))
+            boxes.append(torch.cat([middle - away[..., :2], middle + away[..., 2:]], dim=-1))
+            centers.append(middle)
+        return Cells(torch.cat(logits, 1), torch.cat(boxes, 1), torch.cat(centers))
+
+    def _pyramid(self, images: Tensor) -> list[Tensor]:
+        features = self.stem(images)
+        found = []
+        for stage in self.stages:
+            features = stage(features)
+            found.append(features)
+        found[-1] = self._attend(found[-1])
+        maps: list[Tensor] = []
+        above: Tensor | None = None
+        for level in range(len(STRIDES) - 1, -1, -1):
+            own = self.lateral[level](found[level + 1])
+            if above is not None:
+                own = own + F.interpolate(above, scale_factor=2.0, mode="nearest")
+            above = self.smooth[level](own)
+            maps.insert(0, above)
+        return maps
+
+    def _attend(self, features: Tensor) -> Tensor:
+        grid = Size(*features.shape[2:])
+        positions = sine_positions(features.shape[1], grid).to(features)
+        tokens = features.flatten(2).transpose(1, 2) + positions
+        for block in self.blocks:
+            tokens = block(tokens, grid, None, 0)
+        return torch.unflatten(tokens.transpose(1, 2), 2, tuple(grid))
+
+
+def cell_centers(grid: Size, stride: int, device: torch.device) -> Tensor:
+    """Return ``(cells, 2)`` x, y of a map's cells in input pixels, in row order; the picture spans 0 to its width."""
+    rows, columns = torch.meshgrid(
+        torch.arange(grid.height, device=device), torch.arange(grid.width, device=device), indexing="ij"
+    )
+    return (torch.stack([columns, rows], -1).reshape(-1, 2).float() + 0.5) * stride
+
+
+def _initialize(net: PersonNet) -> None:
+    for part in net.modules():
+        if isinstance(part, nn.Conv2d):
+            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(part, nn.Linear):
+            nn.init.trunc_normal_(part.weight, std=0.02)
+            nn.init.zeros_(part.bias)
+    for outs, bias in ((net.score, _RARE), (net.sides, 0.5)):
+        for out in outs:
+            assert isinstance(out, nn.Conv2d)
+            assert out.bias is not None
+            nn.init.normal_(out.weight, std=0.01)
+            nn.init.constant_(out.bias, bias)
+
+
+def fused(net: PersonNet) -> PersonNet:
+    """Return a copy for inference whose batch norms are part of the convolutions: the same answers, less work."""
+    copy = PersonNet(net.spec)
+    copy.load_state_dict(net.state_dict())
+    copy.eval()
+    for part in copy.modules():
+        if isinstance(part, ConvUnit):
+            part.conv = nn.utils.fuse_conv_bn_eval(part.conv, part.norm)
+            part.norm = nn.Identity()  # type: ignore[assignment] # nothing is left of it to do
+    return copy

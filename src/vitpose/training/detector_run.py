@@ -1,0 +1,239 @@
+"""Training of the person detector: the pose trainer's schedule, optimiser, average and state, over whole pictures.
+
+The pose loop is about crops and heads and keeps pose checkpoints; this one shares every part of it that is not.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from vitpose.core.errors import UsageError, VitPoseError
+from vitpose.core.files import atomic_write_text
+from vitpose.models.detector import DetectorSpec, PersonNet
+from vitpose.training.config import OptimConfig, ScheduleConfig
+from vitpose.training.detector_data import PictureBatch, ResidentPictures
+from vitpose.training.detector_loss import PersonLoss
+from vitpose.training.ema import Ema
+from vitpose.training.logs import Display, Quiet, RunLog
+from vitpose.training.optim import lr_factor, make_optimizer, set_lr, trainable
+from vitpose.training.state import Progress, RunFolder, load_state, save_state
+from vitpose.training.step import seed_step
+from vitpose.weights.detector import save_detector
+
+Scores = Mapping[str, float]
+
+SPEC = DetectorSpec()
+OPTIM = OptimConfig(lr=2e-3, weight_decay=0.05, clip_norm=10.0, ema=0.9998)
+SCHEDULE = ScheduleConfig(kind="cosine", epochs=300, warmup_steps=300, warmup_ratio=0.01, milestones=(), floor=0.01)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorConfig:
+    """A run of the detector.
+
+    Attributes:
+        spec: the network.
+        optim: see ``training.config``.
+        schedule: see ``training.config``; patience is not looked at.
+        batch_size: pictures a step.
+        seed: all randomness follows from it and the step.
+        precision: ``fp32`` or ``bf16``.
+        compile: compile the network.
+        evaluate_every: epochs between evaluations.
+        save_every: steps between saves of the whole state.
+        log_every: steps between lines in ``metrics.jsonl``.
+    """
+
+    spec: DetectorSpec = SPEC
+    optim: OptimConfig = OPTIM
+    schedule: ScheduleConfig = SCHEDULE
+    batch_size: int = 64
+    seed: int = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    evaluate_every: int = 20
+    save_every: int = 200
+    log_every: int = 20
+
+    def plain(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        found: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorOutcome:
+    """How a run ended and where it was then."""
+
+    finished: bool
+    progress: Progress
+    scores: Scores
+
+
+@dataclass
+class _Run:
+    """The parts of one run."""
+
+    config: DetectorConfig
+    folder: RunFolder
+    objective: PersonLoss
+    optimizer: torch.optim.Optimizer
+    ema: Ema
+    device: torch.device
+
+
+def train_detector(
+    config: DetectorConfig,
+    pictures: ResidentPictures,
+    out: str | Path,
+    *,
+    evaluate: Callable[[PersonNet], Scores] | None = None,
+    minutes: float = 0.0,
+    display: Display | None = None,
+) -> DetectorOutcome:
+    """Train, from the start or from where the run in ``out`` was left.
+
+    Args:
+        config: of the run; a folder with a run of another one is refused.
+        pictures: to learn from; the device they are kept on is the one that trains.
+        out: folder of the run; gets ``last.safetensors`` and ``best.safetensors``, both of the averaged weights.
+        evaluate: returns the validation numbers of a network, ``score`` among them (higher is better).
+        minutes: stop in good order after so long; 0 for no limit. Called again, the run goes on.
+        display: shows progress; nothing is shown by default.
+
+    Raises:
+        UsageError: the folder holds another run.
+        VitPoseError: a loss that is not finite, or a file that cannot be written.
+    """
+    began, shows = time.monotonic(), display or Quiet()
+    run, progress = _opened(config, pictures, Path(out))
+    per_epoch = max(len(pictures) // config.batch_size, 1)
+    total = config.schedule.epochs * per_epoch
+    run.folder.trim_metrics(progress.step)
+    log = RunLog(run.folder.metrics, run.folder.path / "tensorboard", start_step=progress.step)
+    if config.compile:
+        run.objective.model.compile()
+    scores: Scores = {}
+    shows.start(progress.step, total)
+    try:
+        for step in range(progress.step, total):
+            line = _step(run, _draw(pictures, config, step, per_epoch), step, per_epoch)
+            progress = replace(progress, step=step + 1)
+            line |= {"epoch": progress.step / per_epoch}
+            shows.step(progress.step, line)
+            if progress.step % config.log_every == 0:
+                log.write(progress.step, line)
+            epoch, rest = divmod(progress.step, per_epoch)
+            ended = progress.step == total
+            if evaluate is not None and (ended or (rest == 0 and epoch % config.evaluate_every == 0)):
+                progress, scores = _judged(run, progress, evaluate)
+                log.write(progress.step, {f"validation/{name}": value for name, value in scores.items()})
+                shows.say(f"epoch {epoch}: " + "  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+            late = minutes > 0 and time.monotonic() - began > 60 * minutes
+            if ended or late or progress.step % config.save_every == 0:
+                _save(run, progress)
+            if late:
+                break
+    finally:
+        shows.stop()
+        log.close()
+    return DetectorOutcome(progress.step == total, progress, scores)
+
+
+def _opened(config: DetectorConfig, pictures: ResidentPictures, out: Path) -> tuple[_Run, Progress]:
+    folder, written = RunFolder(out), out / "config.json"
+    text = json.dumps(config.plain(), indent=1, sort_keys=True) + "\n"
+    if written.exists() and written.read_text(encoding="utf-8") != text:
+        raise UsageError(f"{out} holds a run with other settings: give another folder, or the settings in {written}")
+    if pictures.side != config.spec.side:
+        raise UsageError(f"the pictures are of side {pictures.side}, the detector's is {config.spec.side}")
+    atomic_write_text(written, text)
+    device = pictures.store.pixels.device
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        objective = PersonLoss(PersonNet(config.spec))
+    objective.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # stubs lack it
+    objective.train()
+    ema = Ema(objective, config.optim.ema)
+    optimizer = make_optimizer(objective, config.optim, 0)
+    run = _Run(config, folder, objective, optimizer, ema, device)
+    if not folder.state.exists():
+        return run, Progress()
+    progress, parts = load_state(folder.state)
+    objective.load_state_dict(parts["objective"])
+    optimizer.load_state_dict(parts["optimizer"])
+    ema.load(parts["ema"])
+    return run, progress
+
+
+def _draw(pictures: ResidentPictures, config: DetectorConfig, step: int, per_epoch: int) -> PictureBatch:
+    epoch, place = divmod(step, per_epoch)
+    order = np.random.default_rng((config.seed, epoch)).permutation(len(pictures))
+    positions = (place * config.batch_size + np.arange(config.batch_size)) % len(order)
+    return pictures.draw(order[positions], np.random.default_rng((config.seed, epoch, place)))
+
+
+def _step(run: _Run, batch: PictureBatch, step: int, per_epoch: int) -> dict[str, float]:
+    config = run.config
+    seed_step(config.seed, step, 0)
+    rate = config.optim.lr * lr_factor(step, per_epoch, config.schedule)
+    set_lr(run.optimizer, rate)
+    half = config.precision == "bf16"
+    with torch.autocast(run.device.type, torch.bfloat16) if half else contextlib.nullcontext():
+        loss, parts = run.objective(batch)
+    run.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    norm = nn.utils.clip_grad_norm_(list(trainable(run.objective)), config.optim.clip_norm or float("inf"))
+    # The numbers are fetched now and then only: each time, the device has to be waited for.
+    shown = step % config.log_every in (0, config.log_every - 1)
+    if shown and not bool(torch.isfinite(loss)):
+        raise VitPoseError(f"step {step}: the detector's loss is not finite; what was saved before stays as it is")
+    run.optimizer.step()
+    run.ema.update()
+    if not shown:
+        return {}
+    line = {"loss": float(loss.detach()), "grad_norm": float(norm), "lr": rate}
+    return line | {name: float(value) for name, value in parts.items()}
+
+
+def _judged(run: _Run, progress: Progress, evaluate: Callable[[PersonNet], Scores]) -> tuple[Progress, Scores]:
+    with _averaged(run):
+        scores = evaluate(run.objective.model)
+    progress, best = progress.judged(scores["score"])
+    if best:
+        _write(run, progress, run.folder.best, scores)
+    return progress, scores
+
+
+@contextlib.contextmanager
+def _averaged(run: _Run) -> Iterator[None]:
+    with run.ema.applied():
+        run.objective.eval()
+        try:
+            yield
+        finally:
+            run.objective.train()
+
+
+def _write(run: _Run, progress: Progress, path: Path, scores: Scores) -> None:
+    metadata = {"step": progress.step, "config": run.config.plain(), "scores": dict(scores)}
+    save_detector(path, run.objective.model, metadata)
+
+
+def _save(run: _Run, progress: Progress) -> None:
+    with _averaged(run):
+        _write(run, progress, run.folder.last, {})
+    parts = {
+        "objective": run.objective.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+        "ema": run.ema.state(),
+    }
+    save_state(run.folder.state, progress, parts)

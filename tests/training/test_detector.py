@@ -1,0 +1,175 @@
+"""Training of the person detector: pictures, assignment, and a run that learns, stops and goes on."""
+
+import json
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from vitpose.core.errors import InputError, UsageError
+from vitpose.detectors.embedded import EmbeddedDetector
+from vitpose.evaluation.detection import evaluate_detector
+from vitpose.models.detector import Cells, DetectorSpec
+from vitpose.training.config import OptimConfig, ScheduleConfig
+from vitpose.training.detector_data import (
+    IGNORED,
+    NOBODY,
+    PERSON,
+    LabelledPicture,
+    PictureLaw,
+    ResidentPictures,
+    read_pictures,
+)
+from vitpose.training.detector_loss import assign, detection_loss, generalized_iou
+from vitpose.training.detector_run import DetectorConfig, train_detector
+from vitpose.weights.detector import load_detector
+
+SIDE = 64
+TINY = DetectorSpec(side=SIDE, widths=(8, 16, 16, 16), depths=(0, 1, 1, 0), blocks=1, heads=2, neck=16)
+PLAIN = PictureLaw(scale=(0.999, 1.001), aspect=0.0, flip=0.0, mosaic=0.0, color=0.0)
+
+
+def make_pictures(folder, rng, count=12):
+    """Grey pictures, each with one bright upright rectangle."""
+    images, annotations = [], []
+    for number in range(count):
+        picture = rng.integers(60, 90, (60, 80, 3), dtype=np.uint8)
+        x, y, w, h = rng.integers(0, 50), rng.integers(0, 25), rng.integers(14, 26), rng.integers(28, 34)
+        picture[y : y + h, x : x + w] = (30, 30, 240)  # OpenCV writes blue first
+        cv2.imwrite(str(folder / f"{number}.png"), picture)
+        images.append({"id": number, "file_name": f"{number}.png", "all_persons_annotated": number != 1})
+        annotations.append({"image_id": number, "bbox": [int(x), int(y), int(w), int(h)], "iscrowd": int(number == 2)})
+    path = folder / "boxes.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations}))
+    return read_pictures(path, folder)
+
+
+@pytest.fixture
+def pictures(tmp_path, rng):
+    return make_pictures(tmp_path, rng)
+
+
+def test_files_are_read_with_crowds_and_gaps(pictures, tmp_path):
+    assert [one.complete for one in pictures[:3]] == [True, False, True]
+    assert [bool(one.crowd[0]) for one in pictures[:3]] == [False, False, True]
+    empty = tmp_path / "empty.json"
+    empty.write_text(json.dumps({"images": [{"id": 1, "file_name": "0.png"}]}))
+    assert read_pictures(empty, tmp_path)[0].boxes.shape == (0, 4)
+    empty.write_text("[]")
+    with pytest.raises(InputError, match="COCO"):
+        read_pictures(empty, tmp_path)
+
+
+@pytest.mark.parametrize("law", [PLAIN, replace(PLAIN, flip=1.0), replace(PLAIN, mosaic=1.0), PictureLaw(color=0.0)])
+def test_boxes_move_with_the_pixels(pictures, law):
+    source = ResidentPictures.of(pictures, SIDE, law=law)
+    batch = source.draw(np.arange(12), np.random.default_rng(1))
+    assert batch.images.shape == (12, SIDE, SIDE, 3)
+    checked = 0
+    for image, boxes, kinds in zip(batch.images.numpy(), batch.boxes.numpy(), batch.kinds.numpy(), strict=True):
+        red = image[..., 0].astype(int) - image[..., 1] > 100
+        outside = red.copy()
+        for box in boxes[kinds != NOBODY]:
+            x1, y1, x2, y2 = np.round(box).astype(int)
+            outside[max(y1 - 1, 0) : y2 + 1, max(x1 - 1, 0) : x2 + 1] = False
+        assert not outside.any()
+        for x1, y1, x2, y2 in boxes[kinds == PERSON]:
+            inside = red[round(float(y1)) : round(float(y2)), round(float(x1)) : round(float(x2))]
+            assert inside.mean() > 0.8
+            checked += 1
+    assert checked >= 6
+
+
+def test_incomplete_pictures_teach_nothing_outside_their_boxes(pictures):
+    batch = ResidentPictures.of(pictures, SIDE, law=PLAIN).draw(np.arange(3), np.random.default_rng(0))
+    assert sorted(batch.kinds[1][batch.kinds[1] > 0].tolist()) == [PERSON, IGNORED]
+    assert batch.kinds[2][batch.kinds[2] > 0].tolist() == [IGNORED]
+    with pytest.raises(UsageError, match="no pictures"):
+        ResidentPictures.of([], SIDE)
+
+
+def grid_cells(boxes, logits=None):
+    centers = torch.tensor([[x, 8.0] for x in range(4, 68, 8)])
+    return Cells(torch.zeros(1, 8) if logits is None else logits, boxes, centers)
+
+
+def test_cells_go_to_the_person_their_box_fits():
+    people = torch.tensor([[[0.0, 0, 32, 16], [32.0, 0, 64, 16], [0, 0, 0, 0]]])
+    said = torch.cat([people[:, :1].expand(1, 4, 4), people[:, 1:2].expand(1, 4, 4)], dim=1)
+    target, place = assign(grid_cells(said), people, torch.tensor([[True, True, False]]))
+    assert place[0].tolist() == [0] * 4 + [1] * 4
+    torch.testing.assert_close(target, torch.ones(1, 8))
+    nobody, _ = assign(grid_cells(said), people, torch.zeros(1, 3, dtype=torch.bool))
+    assert not nobody.any()
+
+
+def test_loss_is_small_for_right_answers_and_blind_in_ignored_places():
+    people = torch.tensor([[[0.0, 0, 32, 16], [32.0, 0, 64, 16]]])
+    said = torch.cat([people[:, :1].expand(1, 4, 4), people[:, 1:].expand(1, 4, 4)], dim=1)
+    sure = torch.tensor([[9.0] * 4 + [-9.0] * 4])
+    kinds = torch.tensor([[PERSON, NOBODY]])
+    right, _ = detection_loss(grid_cells(said, sure), people, kinds)
+    wrong, _ = detection_loss(grid_cells(said, -sure), people, kinds)
+    assert float(right) < 0.01
+    assert float(wrong) > 5
+    everywhere = torch.full((1, 8), 9.0)
+    false, _ = detection_loss(grid_cells(said, everywhere), people, kinds)
+    blind, _ = detection_loss(grid_cells(said, everywhere), people, torch.tensor([[PERSON, IGNORED]]))
+    assert float(false) > 5
+    assert float(blind) < 0.01
+
+
+def test_generalized_iou_tells_far_from_near():
+    box = torch.tensor([0.0, 0, 10, 10])
+    near, far = (generalized_iou(box, box + shift) for shift in (20.0, 90.0))
+    assert float(generalized_iou(box, box)) == pytest.approx(1)
+    assert -1 < float(far) < float(near) < 0
+
+
+def tiny_run(epochs):
+    return DetectorConfig(
+        spec=TINY,
+        optim=OptimConfig(lr=5e-3, weight_decay=0.01, clip_norm=10.0, ema=0.9),
+        schedule=ScheduleConfig(kind="cosine", epochs=epochs, warmup_steps=5, warmup_ratio=0.1, milestones=()),
+        batch_size=6,
+        evaluate_every=1000,
+        save_every=10,
+        log_every=5,
+    )
+
+
+def test_run_learns_to_find_rectangles(pictures, tmp_path):
+    source = ResidentPictures.of(pictures, SIDE, law=replace(PLAIN, flip=0.5))
+    judged = [(one.path, one.truth) for one in pictures]
+
+    def evaluate(net):
+        scores = evaluate_detector(EmbeddedDetector(net, device="cpu", threshold=0.01), judged)
+        return {"score": scores.recall_tall, "ap50": scores.ap50}
+
+    outcome = train_detector(tiny_run(50), source, tmp_path / "run", evaluate=evaluate)
+    assert outcome.finished
+    assert outcome.scores["score"] > 0.7
+    best = load_detector(tmp_path / "run" / "best.safetensors")
+    assert best.metadata["scores"]["ap50"] == pytest.approx(outcome.scores["ap50"])
+
+
+def test_stopped_run_goes_on_to_the_same_end(pictures, tmp_path):
+    source = ResidentPictures.of(pictures, SIDE)
+    train_detector(tiny_run(4), source, tmp_path / "whole")
+    first = train_detector(tiny_run(4), source, tmp_path / "parts", minutes=1e-9)
+    assert (first.finished, first.progress.step) == (False, 1)
+    assert train_detector(tiny_run(4), source, tmp_path / "parts").finished
+    one, other = (load_detector(tmp_path / name / "last.safetensors").net.state_dict() for name in ("whole", "parts"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    with pytest.raises(UsageError, match="other settings"):
+        train_detector(tiny_run(5), source, tmp_path / "parts")
+
+
+def test_truth_of_a_picture_takes_its_height():
+    from vitpose.core.geometry import Size
+
+    one = LabelledPicture(None, np.array([[0.0, 0, 10, 30]]), np.zeros(1, bool))
+    assert one.truth(Size(100, 50)).tall.tolist() == [True]
+    assert one.truth(Size(200, 50)).tall.tolist() == [False]
