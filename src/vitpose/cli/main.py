@@ -7,8 +7,11 @@ from typing import Annotated
 import typer
 
 from vitpose._version import __version__
+from vitpose.cli.bench import bench
 from vitpose.cli.convert import convert
+from vitpose.cli.doctor import app as doctor_app
 from vitpose.cli.eval import evaluate
+from vitpose.cli.export import export
 from vitpose.cli.models import models
 from vitpose.cli.predict import predict
 from vitpose.cli.train import train
@@ -28,6 +31,9 @@ app.command(name="models")(models)
 app.command(name="convert")(convert)
 app.command(name="train")(train)
 app.command(name="eval")(evaluate)
+app.add_typer(doctor_app)
+app.command(name="export")(export)
+app.command(name="bench")(bench)
 
 
 def _show_version(value: bool) -> None:
