@@ -1,0 +1,63 @@
+"""``vitpose export``: a model for ONNX Runtime or OpenVINO, checked against PyTorch before it is written."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+
+def export(
+    model: Annotated[
+        str, typer.Argument(help="Name from `vitpose models`, hub id, file or folder, random:NAME.", show_default=False)
+    ],
+    images: Annotated[
+        list[str], typer.Option("--images", "-i", help="Pictures of people for the check (and for int8); repeatable.")
+    ],
+    to: Annotated[str, typer.Option(help="onnx or openvino.")] = "onnx",
+    precision: Annotated[str, typer.Option(help="fp32, fp16, bf16 (openvino), int8.")] = "fp32",
+    end_to_end: Annotated[
+        bool, typer.Option("--end-to-end", help="Put decoding into the graph: crops to keypoints and scores.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write; the model's name by default.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Head of a model with several, for instance ap10k.")] = None,
+    skeleton: Annotated[
+        str | None, typer.Option(help="Skeleton name or .toml file, where the weights do not say.")
+    ] = None,
+    detector: Annotated[
+        str, typer.Option(help="auto, whole (the picture is the box), or a Hugging Face detector's id or folder.")
+    ] = "auto",
+    boxes: Annotated[Path | None, typer.Option(help="Boxes from a file instead of a detector.")] = None,
+    crops: Annotated[int, typer.Option(min=1, help="People to check on at most.")] = 128,
+    max_shift: Annotated[
+        float, typer.Option(help="Limit on the 99th percentile of the keypoints' shift, in heatmap pixels.")
+    ] = 1.0,
+    max_oks_drop: Annotated[float, typer.Option(help="Limit on how much the similarity of poses may fall.")] = 0.01,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON on stdout.")] = False,
+) -> None:
+    """Export a model; nothing is written when its keypoints are too far from PyTorch's (exit code 6)."""
+    from vitpose.detectors.given import GivenBoxes
+    from vitpose.engines.export import SUFFIXES, Target
+    from vitpose.engines.export import export as write
+    from vitpose.engines.gate import Limits
+    from vitpose.pipeline.assemble import Search, find_model, make_detector
+    from vitpose.pipeline.crops import collect_crops
+
+    target = Target(to=cast(Any, to), precision=cast(Any, precision), end_to_end=end_to_end)
+    loaded = find_model(model, dataset, skeleton)
+    head = loaded.model.spec.head(dataset)
+    given = None if boxes is None else GivenBoxes.from_file(boxes)
+    finder = None if given is not None else make_detector(detector, Search(), device="auto")
+    people = collect_crops(images, head, loaded.model.spec.input_size, given=given, detector=finder, limit=crops)
+    place = out or Path(f"{loaded.name.rpartition('/')[2].replace(':', '-')}-{head.dataset}{SUFFIXES[target.to]}")
+    report = write(
+        loaded.model,
+        place,
+        skeleton=loaded.skeletons[head.dataset],
+        crops=people,
+        target=target,
+        dataset=head.dataset,
+        limits=Limits(p99=max_shift, oks=max_oks_drop),
+    )
+    typer.echo(report.summary, err=True)
+    typer.echo(json.dumps({"path": str(place), **report.to_dict()}, indent=2) if as_json else str(place))

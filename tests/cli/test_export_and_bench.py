@@ -1,0 +1,89 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_models import tiny_model
+from typer.testing import CliRunner
+
+from vitpose.cli.main import app
+from vitpose.core.errors import GateError, InputError, UsageError
+from vitpose.core.skeleton import load_skeleton
+from vitpose.weights.checkpoint import save_checkpoint
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model, two pictures and their boxes."""
+    skeletons = {"coco": load_skeleton("coco17"), "aic": load_skeleton("aic14")}
+    save_checkpoint(tmp_path / "tiny.safetensors", tiny_model(), skeletons, {})
+    rng = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)).save(tmp_path / "photos" / name)
+    boxes = {name: [[5, 5, 40, 50], [30, 10, 70, 55]] for name in ("a.png", "b.png")}
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VITPOSE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def run(*arguments: str, fails: type[Exception] | None = None):
+    done = CliRunner().invoke(app, [*arguments])
+    if fails is None:
+        assert done.exit_code == 0, (done.output, done.exception)
+    else:
+        assert isinstance(done.exception, fails), (done.output, done.exception)
+    return done
+
+
+def test_what_is_exported_is_predicted_with(folder):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    shared = ["--boxes", "boxes.json"]
+    source = ["tiny.safetensors", "--images", "photos", "--dataset", "aic", "--end-to-end", "--json"]
+    report = json.loads(run("export", *source, "-o", "model.onnx", *shared).stdout)
+    assert (report["crops"], report["passed"], report["path"]) == (4, True, "model.onnx")
+    told = ["--format", "none", "--json", *shared]
+    lines = run("predict", "photos", "--model", "model.onnx", *told).stdout.splitlines()
+    expected = run("predict", "photos", "--model", "tiny.safetensors", "--dataset", "aic", *told).stdout.splitlines()
+    for line, other in zip(lines, expected, strict=True):
+        found, wanted = json.loads(line), json.loads(other)
+        assert found["skeleton"]["name"] == "aic14"
+        assert found["model"]["engine"] == "onnxruntime-cpu-fp32"
+        for person, same in zip(found["people"], wanted["people"], strict=True):
+            assert np.allclose(person["keypoints"], same["keypoints"], atol=0.02)
+    run("predict", "photos", "--model", "model.onnx", "--dataset", "coco", *told, fails=UsageError)
+    run("predict", "photos", "--model", "model.onnx", "--engine", "eager", *told, fails=UsageError)
+    limit = ["--max-shift", "-1"]
+    run("export", *source, "-o", "refused.onnx", *shared, *limit, fails=GateError)
+    assert not (folder / "refused.onnx").exists()
+
+
+def test_wrong_exports_are_refused(folder):
+    shared = ["--images", "photos", "--boxes", "boxes.json"]
+    run("export", "tiny.safetensors", *shared, "--precision", "int9", fails=UsageError)
+    run("export", "tiny.safetensors", *shared, "--to", "onyx", fails=UsageError)
+    (folder / "nobody.json").write_text('{"a.png": [], "b.png": []}')
+    run("export", "tiny.safetensors", "--images", "photos", "--boxes", "nobody.json", fails=InputError)
+
+
+def test_bench_prints_a_table_or_json(folder):
+    shared = ["bench", "tiny.safetensors", "--people", "1,2", "--repeats", "1", "--engines", "eager-fp32"]
+    table = run(*shared, "--device", "cpu", "--out", "found.json").stdout
+    assert len([line for line in table.splitlines() if line.startswith("eager-fp32")]) == 2
+    assert "GFLOP/s" in table
+    found = json.loads((folder / "found.json").read_text())
+    assert found["machine"]["cores"] >= 1
+    printed = json.loads(run(*shared, "--device", "cpu", "--json").stdout)
+    assert [row["people"] for row in printed["rows"]] == [1, 2]
+
+
+def test_wrong_benches_are_refused(folder):
+    run("bench", "tiny.safetensors", "--people", "0", fails=UsageError)
+    run("bench", "tiny.safetensors", "--people", "x", fails=UsageError)
+    run("bench", "tiny.safetensors", "--against", "tensorflow", fails=UsageError)
+    run("bench", "tiny.safetensors", "--engines", "eagr", fails=UsageError)
