@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitpose._version import __version__
-from vitpose.core.errors import UsageError
+from vitpose.core.errors import UsageError, WeightsError
 from vitpose.core.poses import Boxes, Poses, Provenance
 from vitpose.core.skeleton import Skeleton, load_skeleton
 from vitpose.detectors.base import Detector, as_detector
+from vitpose.detectors.embedded import EmbeddedDetector
 from vitpose.detectors.huggingface import DEFAULT_DETECTOR, HuggingFaceDetector
 from vitpose.detectors.whole import WholeImage
 from vitpose.engines.auto import AutoEngine
@@ -26,12 +27,16 @@ from vitpose.models.pose import VitPose, create_model
 from vitpose.models.variants import published_spec
 from vitpose.pipeline.estimator import Head, Options, PoseEstimator
 from vitpose.rendering.draw import Style, draw_poses
+from vitpose.weights.detector import is_detector, load_detector, packaged_detector
 from vitpose.weights.load import LoadedModel, load_model
 
 log = logging.getLogger(__name__)
 
 RANDOM = "random:"
 """``random:vitpose-b`` builds a model of that size with random weights: for trying things out, never for results."""
+
+EMBEDDED = "embedded"
+"""The detector that comes with the package, where this copy of it carries one."""
 
 ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe")
 """The animals that detectors trained on COCO know."""
@@ -66,8 +71,8 @@ def load(  # noqa: PLR0913 - the one place where every choice of a user comes to
         dataset: which head of a model with several, for instance ``ap10k`` of a ViTPose+ model; the first by default.
         skeleton: name or TOML file of the keypoints, where the weights do not say.
         detector: ``"auto"`` (the default detector, loaded when it is first needed), ``"whole"`` (one box, the
-            picture), a hub id or local folder of a Hugging Face object detector, a function from picture to boxes,
-            a ``Detector``, or None when boxes are always given.
+            picture), ``"embedded"`` (the package's own), a file of one like it, a hub id or local folder of a Hugging
+            Face object detector, a function from picture to boxes, a ``Detector``, or None when boxes are always given.
         engine: ``"auto"`` (starts with PyTorch; over long jobs finds out what is fastest here among those whose poses
             agree, and remembers it), ``"eager"``, ``"compiled"``, ``"onnxruntime"`` or ``"openvino"``, each with
             ``-fp32``, ``-bf16`` or ``-fp16`` where it has that, or an ``Engine``.
@@ -155,6 +160,8 @@ def make_detector(detector: Any, search: Search, *, device: str) -> Detector | N
     name = str(detector)
     if name == "whole":
         return WholeImage()
+    if name == EMBEDDED or is_detector(name):
+        return LazyDetector(name, lambda: _embedded(name, search, device))
     source = DEFAULT_DETECTOR if name == "auto" else name
 
     def build() -> Detector:
@@ -167,6 +174,25 @@ def make_detector(detector: Any, search: Search, *, device: str) -> Detector | N
         )
 
     return LazyDetector(source, build)
+
+
+def _embedded(name: str, search: Search, device: str) -> Detector:
+    path = packaged_detector() if name == EMBEDDED else Path(name)
+    if path is None:
+        raise WeightsError(
+            "this copy of the package carries no detector of its own: train one as scripts/embedded/README.md says and"
+            " give its file as --detector, bring boxes with --boxes FILE, or take the whole picture with"
+            " --detector whole"
+        )
+    loaded = load_detector(path)
+    return EmbeddedDetector(
+        loaded.net,
+        name=f"{loaded.name} {loaded.sha256[:12]}",
+        threshold=search.threshold,
+        classes=search.classes,
+        device=device,
+        max_people=search.max_people,
+    )
 
 
 class LazyDetector:
