@@ -83,7 +83,7 @@ def main(given: Sequence[str] | None = None) -> None:
         "bare-coco": ("coco", _large(coco, labelled=False)),
         "coco-lspet": ("lspet", _large(coco, labelled=True)),
     }
-    teacher = load(arguments.teacher, detector=None, device=str(device), batch_size=256)
+    teacher = load(arguments.teacher, detector=None, device=str(device), batch_size=256, engine="eager")
     for name, (dataset, people) in wanted.items():
         path = arguments.out / f"{name}.json"
         if path.exists():
