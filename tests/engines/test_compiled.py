@@ -5,10 +5,13 @@ import pytest
 import torch
 from tiny_models import tiny_crops
 
+from vitpose.codec.codec import Codec
 from vitpose.core.errors import UsageError
 from vitpose.engines import compiled
 from vitpose.engines.compiled import CompiledEngine
+from vitpose.engines.deploy import DeployModel
 from vitpose.engines.eager import EagerEngine
+from vitpose.engines.graph import EndToEnd
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -67,6 +70,18 @@ def test_inductor_agrees_with_eager(model):
     engine = CompiledEngine(model, device="cpu", batch_sizes=(4,))
     expected = EagerEngine(model, device="cpu")(tiny_crops(6))
     assert np.abs(engine(tiny_crops(6)) - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_decoding_compiles_without_a_break(model, backend):
+    codec = Codec()
+    graph = EndToEnd(DeployModel(model).eval(), codec)
+    run = torch.compile(graph, backend=backend, dynamic=False, fullgraph=True)
+    with torch.inference_mode():
+        xy, scores, heatmaps = run(torch.from_numpy(tiny_crops(3)))
+    expected = codec.decode(heatmaps, model.spec.input_size)
+    assert torch.allclose(xy, expected[0], atol=1e-3)
+    assert torch.allclose(scores, expected[1], atol=1e-6)
 
 
 @pytest.mark.gpu

@@ -199,6 +199,17 @@ def test_a_crop_that_does_not_fit_alone_is_an_error(model, monkeypatch):
         EagerEngine(model, device="cpu")(crops(2))
 
 
+def test_a_model_that_is_cast_or_moved_meanwhile_still_answers():
+    shared = create_model(SPEC, seed=0).eval()
+    engine = EagerEngine(shared, device="cpu")
+    expected = engine(crops(2))
+    shared.half()
+    assert np.abs(engine(crops(2)) - expected).max() < 0.05 * np.abs(expected).max()
+    if torch.cuda.is_available():
+        shared.to("cuda")
+        assert np.abs(engine(crops(2)) - expected).max() < 0.05 * np.abs(expected).max()
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_agrees_with_the_cpu(model):

@@ -143,7 +143,8 @@ class EagerEngine:
         try:
             # The copy makes read-only and mirrored arrays fit for PyTorch; it is small beside the model's work.
             chunk = crops if isinstance(crops, Tensor) else torch.from_numpy(np.array(crops))
-            heatmaps: Tensor = deploy(chunk.to(self._device))
+            # Where the weights are now: whoever shares the model may have moved it since.
+            heatmaps: Tensor = deploy(chunk.to(deploy.model.backbone.pos_embed.device))
         except torch.OutOfMemoryError as error:
             if len(crops) == 1:
                 raise VitPoseError(
