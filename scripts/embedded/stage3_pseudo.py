@@ -42,7 +42,8 @@ def label_people(estimator: PoseEstimator, people: LabelledSet, trust: Trust) ->
         by_picture[record.image].append(record)
     paths = list(by_picture)
     boxes = [as_boxes([record.box for record in by_picture[path]], source=str(path)) for path in paths]
-    widths = [read_image(path).shape[1] for path in paths]
+    sizes = people.sizes
+    widths = [sizes[by_picture[path][0].image_id].width for path in paths]
     mirrored_boxes = [mirror_boxes(one, width) for one, width in zip(boxes, widths, strict=True)]
     straight = estimator.stream(paths, boxes=iter(boxes))
     turned = estimator.stream(_mirrored(paths), boxes=iter(mirrored_boxes))

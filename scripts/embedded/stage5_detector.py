@@ -1,9 +1,12 @@
 """Stage 5: the person detector, from random weights, on whole pictures kept on the device.
 
-python -m scripts.embedded.stage5_detector --data DATA --out runs/detector --epochs 120 --minutes 8
+python -m scripts.embedded.stage5_detector --data DATA --out runs/detector --fit-minutes 7
 """
 
+import argparse
 import json
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -17,7 +20,7 @@ from vitpose.metrics.detection import DetectionScores
 from vitpose.models.detector import DetectorSpec, PersonNet
 from vitpose.training.detector_data import LabelledPicture, ResidentPictures
 from vitpose.training.detector_run import DetectorConfig, train_detector
-from vitpose.training.logs import make_display
+from vitpose.training.logs import Quiet, make_display
 from vitpose.weights.detector import load_detector
 
 SMALL = DetectorSpec(side=64, widths=(8, 8, 16, 16), depths=(0, 0, 1, 0), blocks=1, heads=2, neck=8)
@@ -31,14 +34,46 @@ def judge(net: PersonNet, pictures: Sequence[LabelledPicture], device: torch.dev
     return evaluate_detector(detector, [(one.path, one.truth) for one in pictures])
 
 
+class Clock(Quiet):
+    """Notes when each step was done."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def step(self, step: int, line: Mapping[str, float]) -> None:  # noqa: ARG002 - the protocol's
+        """Note the time."""
+        self.times.append(time.monotonic())
+
+
+def scheduled(config: DetectorConfig, source: ResidentPictures, arguments: argparse.Namespace) -> DetectorConfig:
+    """Return the configuration with its number of epochs: that of a run that was begun, what fits, or what is asked."""
+    begun = arguments.out / "config.json"
+    epochs, per_epoch = arguments.epochs, max(len(source) // config.batch_size, 1)
+    every = arguments.evaluate_every
+    if begun.exists():
+        plain = json.loads(begun.read_text(encoding="utf-8"))
+        epochs, every = plain["schedule"]["epochs"], plain["evaluate_every"]
+    elif arguments.fit_minutes:
+        clock, steps = Clock(), 60
+        probe = replace(config, log_every=1, schedule=replace(config.schedule, epochs=-(-steps // per_epoch)))
+        with tempfile.TemporaryDirectory() as folder:
+            train_detector(probe, source, folder, minutes=2, display=clock)
+        rate = (len(clock.times) - 1 - len(clock.times) // 2) / (clock.times[-1] - clock.times[len(clock.times) // 2])
+        epochs = max(int(0.85 * 60 * arguments.fit_minutes * rate / per_epoch), 1)
+        log.info("%.1f steps/s: %d epochs fit in %.1f minutes", rate, epochs, arguments.fit_minutes)
+    schedule = replace(config.schedule, epochs=epochs)
+    return replace(config, schedule=schedule, evaluate_every=every or max(epochs // 4, 1))
+
+
 def main(given: Sequence[str] | None = None) -> None:
     """Run the stage and write ``scores.json``."""
     options = parser("Training of the person detector.")
-    options.add_argument("--epochs", type=int, default=120)
+    options.add_argument("--epochs", type=int, default=250)
     options.add_argument("--batch", type=int, default=64)
-    options.add_argument("--evaluate-every", type=int, default=20, help="epochs between evaluations")
+    options.add_argument("--evaluate-every", type=int, default=0, help="epochs between evaluations; 0 for four in all")
     options.add_argument("--side", type=int, default=DetectorConfig().spec.side, help="longer side of a picture")
-    options.add_argument("--no-athletes", action="store_true", help="learn from COCO alone")
+    options.add_argument("--athletes", type=int, default=1500, help="people of lspet to learn from, besides COCO")
+    options.add_argument("--fit-minutes", type=float, default=0.0, help="as many epochs as fit in this time")
     arguments = options.parse_args(given)
     device = start(arguments)
     cuda = device.type == "cuda"
@@ -50,9 +85,8 @@ def main(given: Sequence[str] | None = None) -> None:
         batch_size=4 if arguments.small else arguments.batch,
         precision="bf16" if cuda else "fp32",
         compile=cuda,
-        evaluate_every=arguments.evaluate_every,
     )
-    pictures = detector_pictures(arguments.data, athletes=not arguments.no_athletes)
+    pictures = detector_pictures(arguments.data, athletes=arguments.athletes)
     training, judged = pictures.train, pictures.validation
     if arguments.small:
         training, judged = training[:8], judged[:4]
@@ -65,6 +99,7 @@ def main(given: Sequence[str] | None = None) -> None:
         # Recall decides; precision on everybody breaks ties.
         return {"score": scores.recall_tall + 0.1 * scores.ap50, **found}
 
+    config = scheduled(config, source, arguments)
     outcome = train_detector(
         config, source, arguments.out, evaluate=evaluate, minutes=arguments.minutes, display=make_display()
     )

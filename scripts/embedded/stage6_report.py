@@ -91,7 +91,7 @@ def recentred(net: PersonNet, threshold: float) -> PersonNet:
 
 def export_detector(source: Path, out: Path, arguments: argparse.Namespace) -> DetectionScores:
     """Write the detector in half precision with its operating point at the default threshold, and score the file."""
-    judged = detector_pictures(arguments.data, athletes=False).validation
+    judged = detector_pictures(arguments.data, athletes=0).validation
     judged = judged[:4] if arguments.small else judged
     loaded, device = load_detector(source), torch.device("cpu")
     scores = judge(loaded.net, judged, device)

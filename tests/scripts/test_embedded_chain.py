@@ -41,7 +41,7 @@ def test_every_stage_runs_small_and_the_last_writes_the_pair(shared, tmp_path):
     student = stage(stage4_student, "student", "--teacher", teacher, "--pseudo", pseudo) / "student"
     sets = load_config(student / "config.toml").data.train
     assert len(sets) == 5
-    found = stage(stage5_detector, "detector", "--epochs", 2)
+    found = stage(stage5_detector, "detector", "--epochs", 2, "--athletes", 4)
     assert load_detector(found / "last.safetensors").metadata["step"] == 4
     weights = [student / "last.safetensors", found / "best.safetensors"]
     report = stage(stage6_report, "report", "--model", weights[0], "--detector", weights[1])

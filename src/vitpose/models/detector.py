@@ -142,6 +142,9 @@ class PersonNet(nn.Module):
             stages.append(nn.Sequential(ConvUnit(inside, width, stride=2), *(Residual(width) for _ in range(depth))))
             inside = width
         self.stages = nn.ModuleList(stages)
+        cells = spec.side // STRIDES[-1]
+        grid = sine_positions(inside, Size(cells, cells)).transpose(1, 2).unflatten(2, (cells, cells))
+        self.register_buffer("positions", grid, persistent=False)
         self.blocks = nn.ModuleList(
             Block(FeedForward(inside, 2 * inside), spec.heads, Attention(), 1e-6, 0.0) for _ in range(spec.blocks)
         )
@@ -159,13 +162,17 @@ class PersonNet(nn.Module):
         """Look at pictures.
 
         Args:
-            images: ``(batch, 3, height, width)`` normalised; height and width are multiples of 32.
+            images: ``(batch, 3, height, width)`` normalised; height and width are multiples of 32, no
+                larger than ``spec.side``.
 
         Raises:
             UsageError: another shape.
         """
-        if images.ndim != 4 or images.shape[2] % STRIDES[-1] or images.shape[3] % STRIDES[-1]:
-            raise UsageError(f"pictures for the detector must have sides that are multiples of 32: {images.shape}")
+        if images.ndim != 4 or any(side % STRIDES[-1] or side > self.spec.side for side in images.shape[2:]):
+            raise UsageError(
+                f"pictures for the detector must have sides that are multiples of 32, up to {self.spec.side}, not"
+                f" {tuple(images.shape)}"
+            )
         maps = self._pyramid(images)
         logits, boxes, centers = [], [], []
         for level, (stride, features) in enumerate(zip(STRIDES, maps, strict=True)):
@@ -197,8 +204,9 @@ class PersonNet(nn.Module):
 
     def _attend(self, features: Tensor) -> Tensor:
         grid = Size(*features.shape[2:])
-        positions = sine_positions(features.shape[1], grid).to(features)
-        tokens = features.flatten(2).transpose(1, 2) + positions
+        # Sines of row and column do not depend on how many there are: a smaller picture takes the first ones.
+        positions = cast(Tensor, self.positions)[:, :, : grid.height, : grid.width]
+        tokens = (features + positions).flatten(2).transpose(1, 2)
         for block in self.blocks:
             tokens = block(tokens, grid, None, 0)
         return torch.unflatten(tokens.transpose(1, 2), 2, tuple(grid))
