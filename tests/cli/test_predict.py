@@ -2,6 +2,7 @@
 
 import errno
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +58,7 @@ def test_a_photo_gives_json_and_overlay(run: Run, photo: Path, tmp_path: Path) -
     poses = Poses.from_dict(document)
     assert poses.xy.shape == (1, 17, 2)
     assert document["image"] == {"height": 60, "width": 80, "source": str(photo)}
-    assert document["model"]["model"] == "random:vitpose-ti"
+    assert document["model"]["name"] == "random:vitpose-ti"
     assert len(document["model"]["sha256"]) == 64
     with Image.open(tmp_path / "poses" / "photo.overlay.jpg") as overlay:
         assert overlay.size == (80, 60)
@@ -74,7 +75,7 @@ def test_every_format_holds_the_same_numbers(run: Run, photo: Path, tmp_path: Pa
     printed = [json.loads(line) for line in out.splitlines()]
     assert printed[0] == json.loads((folder / "photo.json").read_text())
     coco = json.loads((folder / "coco_results.json").read_text())
-    assert [entry["image_id"] for entry in coco] == ["photo", 139]
+    assert [entry["image_id"] for entry in coco] == ["photo", "000000000139"]
     poses = Poses.from_dict(printed[0])
     assert coco[0] == poses.to_coco_results("photo")[0]
     table = pyarrow.parquet.read_table(folder / "poses.parquet")
@@ -105,6 +106,13 @@ def test_one_bad_file_does_not_stop_the_others(run: Run, photo: Path, tmp_path: 
     ("arguments", "code", "words"),
     [
         (("nowhere.jpg", *TINY), 3, "nowhere.jpg"),
+        (("photo.png", *TINY, "--boxes", "others.json"), 2, "leave out --detector"),
+        (("photo.png", *TINY, "--threshold", "7"), 2, "between 0 and 1"),
+        (
+            ("photo.png", "--model", "random:vitpose-ti", "--boxes", "one.json", "--classes", "dog"),
+            3,
+            "no boxes of dog",
+        ),
         (("empty.png", *TINY), 3, "empty.png"),
         (("photo.png", "--model", "random:vitpose-bb"), 2, "did you mean"),
         (("photo.png", "--model", "vitpose-bb"), 2, "did you mean"),
@@ -137,6 +145,7 @@ def test_exit_codes(
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
     (tmp_path / "empty.png").touch()
     (tmp_path / "others.json").write_text(json.dumps({"another.png": [[0, 0, 5, 5]]}))
+    (tmp_path / "one.json").write_text('[{"image_id": "photo.png", "category_id": 1, "bbox": [1, 2, 3, 4]}]')
     (tmp_path / "nan.json").write_text('{"photo.png": [[0, 0, NaN, 5]]}')
     ended, out, err = run("predict", *arguments)
     assert ended == code, err
@@ -153,10 +162,152 @@ def test_a_full_disk_leaves_no_half_file(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    code, _, err = run("predict", photo, *TINY, "--format", "json,coco,csv")
+    code, _, err = run("predict", photo, *TINY, "--format", "json,coco,csv,parquet,overlay")
     assert code == 1
     assert "No space left on device" in err
     assert files(tmp_path / "poses") == []
+
+
+def test_files_that_may_grow_no_more_are_not_left_half(photo: Path, tmp_path: Path) -> None:
+    """A real limit of the operating system, on a process of its own."""
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600)); sys.argv[0] = 'vitpose';"
+        "from vitpose.cli.main import main; main()"
+    )
+    arguments = ["predict", str(photo), *TINY, "--format", "json,coco,csv,parquet"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert "File too large; nothing was left behind" in done.stderr
+    assert files(tmp_path / "poses") == ["coco_results.json"]
+    assert json.loads((tmp_path / "poses" / "coco_results.json").read_text()) == [], "whole, and empty"
+
+
+def test_an_error_late_in_the_run_keeps_what_is_finished(
+    run: Run, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vitpose.core.errors import WeightsError
+    from vitpose.pipeline.estimator import PoseEstimator
+
+    real, calls = PoseEstimator.estimate, []
+
+    def breaks(self: PoseEstimator, *arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise WeightsError("the detector is gone")
+        return real(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(PoseEstimator, "estimate", breaks)
+    copies = [tmp_path / f"{number}.png" for number in range(20)]
+    for copy in copies:
+        copy.write_bytes(photo.read_bytes())
+    code, _, err = run("predict", *copies, *TINY, "--format", "json,coco,csv,parquet")
+    assert code == 5
+    assert "the detector is gone" in err
+    coco = json.loads((tmp_path / "poses" / "coco_results.json").read_text())
+    assert [entry["image_id"] for entry in coco] == list(range(16))
+    assert pyarrow.parquet.read_table(tmp_path / "poses" / "poses.parquet").num_rows == 16 * 17
+    assert pyarrow.csv.read_csv(tmp_path / "poses" / "poses.csv").num_rows == 16 * 17
+
+
+def test_one_picture_that_spoils_a_batch_is_passed_over(
+    run: Run, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vitpose.core.errors import InputError
+    from vitpose.pipeline.estimator import PoseEstimator
+
+    real = PoseEstimator.estimate
+
+    def picky(self: PoseEstimator, images: list[np.ndarray], boxes: object = None) -> object:
+        if any(image.shape[0] == 30 for image in images):
+            raise InputError("the detector chokes")
+        return real(self, images, boxes)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(PoseEstimator, "estimate", picky)
+    Image.fromarray(np.zeros((30, 30, 3), np.uint8)).save(tmp_path / "odd.png")
+    code, _, err = run("predict", photo, "odd.png", *TINY, "--format", "json")
+    assert code == 4
+    assert "odd.png: the detector chokes" in err
+    assert files(tmp_path / "poses") == ["photo.json"]
+
+
+def test_a_missing_source_does_not_stop_the_others(run: Run, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("photo.png\nnone.png\n")
+    code, _, err = run("predict", "gone.png", "list.txt", *TINY, "--format", "json")
+    assert code == 4
+    assert "gone.png does not exist" in err
+    assert "list.txt, line 2" in err
+    assert files(tmp_path / "poses") == ["photo.json"]
+
+
+def test_nothing_of_the_users_is_written_over(run: Run, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "photo.json").write_text('{"labels": "mine"}')
+    code, _, err = run("predict", photo, *TINY, "--out", tmp_path)
+    assert code == 2
+    assert "photo.json exists and is not a result" in err
+    assert (tmp_path / "photo.json").read_text() == '{"labels": "mine"}'
+    assert run("predict", photo, *TINY, "--out", "poses")[0] == 0
+    assert run("predict", photo, *TINY, "--out", "poses")[0] == 0, "our own results may be renewed"
+    code, _, _ = run("predict", tmp_path, *TINY, "-r", "--out", "again", "--format", "json")
+    assert code == 0
+    assert files(tmp_path / "again") == ["photo.json"], "overlays of an earlier run are not taken for pictures"
+
+
+def test_pictures_called_like_the_files_about_everything(run: Run, photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "coco_results.png").write_bytes(photo.read_bytes())
+    assert run("predict", "coco_results.png", *TINY, "--format", "json,coco", "--out", "r")[0] == 0
+    assert files(tmp_path / "r") == ["coco_results-picture.json", "coco_results.json"]
+
+
+def test_coco_ids_and_categories(run: Run, photo: Path, tmp_path: Path) -> None:
+    for name in ("a/0001.png", "b/0001.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(photo.read_bytes())
+    assert run("predict", "a/0001.png", "b/0001.png", *TINY, "--format", "coco", "--out", "r")[0] == 0
+    entries = json.loads((tmp_path / "r" / "coco_results.json").read_text())
+    assert len({entry["image_id"] for entry in entries}) == 2
+    boxes = {
+        "images": [{"id": 77, "file_name": "photo.png"}],
+        "categories": [{"id": 5, "name": "dog"}, {"id": 6, "name": "okapi"}],
+        "annotations": [
+            {"id": 1, "image_id": 77, "category_id": 5, "bbox": [1, 2, 30, 40]},
+            {"id": 2, "image_id": 77, "category_id": 6, "bbox": [1, 2, 30, 40]},
+        ],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    code, _, err = run(
+        "predict", photo, "--model", "random:vitpose-ti", "--boxes", "boxes.json", "--format", "coco", "--out", "s"
+    )
+    assert code == 0, err
+    entries = json.loads((tmp_path / "s" / "coco_results.json").read_text())
+    assert [(entry["image_id"], entry["category_id"]) for entry in entries] == [(77, 18), (77, 1002)]
+    table = json.loads((tmp_path / "s" / "coco_categories.json").read_text())
+    assert table == [{"id": 18, "name": "dog"}, {"id": 1002, "name": "okapi"}]
+
+
+def test_an_interrupted_video_is_marked_as_partial(
+    run: Run, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vitpose.pipeline import predict as module
+
+    real = module.read_frames
+
+    def stopped(path: Path) -> object:
+        for frame in real(path):
+            if frame.index == 3:
+                raise KeyboardInterrupt
+            yield frame
+
+    monkeypatch.setattr(module, "read_frames", stopped)
+    monkeypatch.setattr(module, "IMAGES_IN_FLIGHT", 1)
+    video = shared / "data" / "videos" / "mmpose_demo.mp4"
+    code, _, err = run("predict", video, *TINY, "--format", "json")
+    assert code == 130, err
+    assert files(tmp_path / "poses") == ["mmpose_demo.partial.jsonl"]
+    lines = (tmp_path / "poses" / "mmpose_demo.partial.jsonl").read_text().splitlines()
+    assert [json.loads(line)["image"]["frame"] for line in lines] == [0, 1, 2]
 
 
 def test_an_interrupt_keeps_what_is_finished(
@@ -165,7 +316,7 @@ def test_an_interrupt_keeps_what_is_finished(
     from vitpose.pipeline import predict as module
 
     done = []
-    real = module._picture
+    real = module._Run._picture
 
     def interrupted(*arguments: object) -> object:
         if len(done) == 16:
@@ -173,7 +324,7 @@ def test_an_interrupt_keeps_what_is_finished(
         done.append(1)
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "_picture", interrupted)
+    monkeypatch.setattr(module._Run, "_picture", interrupted)
     copies = []
     for number in range(20):
         copies.append(tmp_path / f"{number}.png")
@@ -191,7 +342,8 @@ def test_the_threshold_and_the_passes_are_recorded(run: Run, photo: Path) -> Non
     assert code == 0
     document = json.loads(out)
     assert document["threshold"] == [0.9] + [0.4] * 16
-    assert document["model"]["settings"] == {"flip_test": "True", "refine": "True", "decode_sigma": "2.0"}
+    settings = {"flip_test": True, "refine": True, "decode_sigma": 2.0, "classes": None, "box_threshold": 0.3}
+    assert document["model"]["settings"] == settings | {"max_people": None}
 
 
 def test_folders_globs_and_lists(run: Run, photo: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def some_poses(people: int = 3, **fields: object) -> Poses:
         "box_scores": rng.uniform(0.5, 1, people),
         "skeleton": COCO,
         "image_size": Size(480, 640),
-        "model": Provenance(model="m", dataset="coco", settings=(("flip_test", "True"),)),
+        "model": Provenance(name="m", dataset="coco", settings=(("flip_test", "True"),)),
     }
     return Poses(**(values | fields))  # type: ignore[arg-type]
 

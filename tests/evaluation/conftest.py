@@ -67,7 +67,7 @@ class Oracle:
         return Poses(
             xy=xy, scores=scores, boxes=boxes.xyxy, box_scores=boxes.scores, labels=boxes.labels,
             skeleton=self.skeleton, image_size=Size(480, 640),
-            model=Provenance(model=f"oracle {self.noise:g}", settings=(("flip_test", str(self.flip_test)),)),
+            model=Provenance(name=f"oracle {self.noise:g}", settings=(("flip_test", self.flip_test),)),
         )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from vitpose.core.poses import Boxes
 from vitpose.core.skeleton import Skeleton
 from vitpose.engines.base import FakeEngine
 from vitpose.models.variants import HeadSpec
-from vitpose.pipeline.estimator import Head, Options, PoseEstimator, pose_boxes
+from vitpose.pipeline.estimator import Head, Options, PoseEstimator, Threshold, pose_boxes
 
 SIZE = Size(128, 96)
 SPOTS = Skeleton(name="spots", keypoints=("red", "green", "blue"))
@@ -131,9 +131,8 @@ def test_the_detector_brings_scores_and_labels() -> None:
 def test_a_sloppy_box_is_mended_by_the_second_pass() -> None:
     image, boxes, points = picture(1)
     sloppy = boxes + np.array([-80, -20, 60, 20])
-    options = {"threshold": 0.2}
-    once = estimator(**options)(image, boxes=sloppy)
-    few = estimator(refine=True, **options)(image, boxes=sloppy)
+    once = estimator()(image, boxes=sloppy)
+    few = estimator(refine=True)(image, boxes=sloppy)
     np.testing.assert_array_equal(few.boxes, once.boxes)  # three keypoints are too few to make a box of
     five = Skeleton(name="five", keypoints=tuple("abcde"))
     places = [(0.4, 0.3), (0.6, 0.3), (0.5, 0.5), (0.45, 0.7), (0.55, 0.7)]
@@ -157,7 +156,7 @@ def test_square_heads_see_a_square_region() -> None:
 
 def test_the_threshold_marks_by_keypoint() -> None:
     image, boxes, _ = picture(1)
-    poses = estimator(threshold=(0.0, 2.0, 0.0))(image, boxes=boxes)
+    poses = estimator(threshold=Threshold(0.0, (("green", 1.0), ("nose", 0.5))))(image, boxes=boxes)
     np.testing.assert_array_equal(poses.visible, [[True, False, True]])
     assert poses.xy.shape == (1, 3, 2)
 

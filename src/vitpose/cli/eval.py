@@ -138,7 +138,7 @@ def _print(result: "EvaluationResult", comparison: tuple["EvaluationResult", dic
         typer.echo(f"{name:<{width}}  {shown}")
     if comparison is None:
         return
-    typer.echo(f"against {comparison[0].protocol.model.model}:", err=True)
+    typer.echo(f"against {comparison[0].protocol.model.name}:", err=True)
     for name, found in comparison[1].items():
         sure = "" if found.certain else "  (could be luck)"
         typer.echo(

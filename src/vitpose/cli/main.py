@@ -1,6 +1,7 @@
 """The ``vitpose`` command: one verb a module, errors to exit codes. Nothing slow is imported before it is needed."""
 
 import logging
+import os
 import sys
 from typing import Annotated
 
@@ -62,3 +63,7 @@ def main() -> None:
     except VitPoseError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read stdout has seen enough (`| head`); the interpreter must not try to flush it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -2,6 +2,8 @@
 
 import json
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,9 +14,12 @@ from vitpose.core.errors import InputError, UsageError, nearest
 if TYPE_CHECKING:
     from vitpose.core.poses import Poses
     from vitpose.formats.results import Origin
+    from vitpose.media.sources import Source
     from vitpose.pipeline.predict import Failure, Summary
 
 DEFAULT_MODEL = "vitpose-b"
+
+_SECONDS_BETWEEN_LINES = 5.0
 
 _SOURCES = typer.Argument(help="Pictures, folders, globs, .txt lists, URLs, videos.", show_default=False)
 
@@ -37,7 +42,9 @@ def predict(
         Path | None, typer.Option(help="Boxes from a file instead of a detector: COCO JSON, {file: [xyxy]} or CSV.")
     ] = None,
     classes: Annotated[str | None, typer.Option(help="What to look for, for instance dog,horse,cow.")] = None,
-    box_threshold: Annotated[float, typer.Option(min=0, max=1, help="Detector score a box needs.")] = 0.3,
+    box_threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Score a box needs; 0.3 for a detector, all boxes of a file.")
+    ] = None,
     max_people: Annotated[int | None, typer.Option(min=1, help="Keep only the best boxes of a picture.")] = None,
     threshold: Annotated[
         list[str] | None, typer.Option(help="Keypoint score that counts as seen: 0.3, or left_wrist=0.5; repeatable.")
@@ -60,12 +67,17 @@ def predict(
     from vitpose.detectors.given import GivenBoxes
     from vitpose.media.sources import expand_sources
     from vitpose.pipeline.assemble import load
-    from vitpose.pipeline.predict import Listeners, predict_sources
+    from vitpose.pipeline.predict import Failure, Listeners, predict_sources
 
-    found = expand_sources(sources, recursive=recursive)
+    if boxes is not None and (detector != "auto" or max_people is not None):
+        raise UsageError("--boxes brings its own boxes: leave out --detector and --max-people")
+    missing: list[Failure] = []
+    found = expand_sources(
+        sources, recursive=recursive, missing=lambda text, error: missing.append(Failure(text, str(error)))
+    )
     wanted = [name.strip() for name in classes.split(",")] if classes else None
-    given = None if boxes is None else GivenBoxes.from_file(boxes, classes=wanted)
-    if given is not None:
+    given = None if boxes is None else GivenBoxes.from_file(boxes, classes=wanted, threshold=box_threshold or 0.0)
+    if given is not None and found:
         given.check_sources([source.location for source in found])
     estimator = load(
         model,
@@ -78,11 +90,13 @@ def predict(
         refine=refine,
         threshold=_thresholds(threshold or []),
         classes=wanted,
-        box_threshold=box_threshold,
+        box_threshold=0.3 if box_threshold is None else box_threshold,
         max_people=max_people,
         batch_size=batch_size,
     )
-    with _Reporter(len(found), as_json=as_json) as reporter:
+    with _Reporter(found, as_json=as_json) as reporter:
+        for failure in missing:
+            reporter.failure(failure)
         summary = predict_sources(
             estimator,
             found,
@@ -91,6 +105,7 @@ def predict(
             given=given,
             listeners=Listeners(result=reporter.result, failure=reporter.failure),
         )
+    summary.failures[:0] = missing
     _finish(summary, out if formats else None)
 
 
@@ -137,19 +152,22 @@ def _count(number: int, what: str) -> str:
 class _Reporter:
     """Progress: a bar on a terminal, a line a picture elsewhere; documents on stdout when they are asked for."""
 
-    def __init__(self, total: int, *, as_json: bool) -> None:
-        self._total = total
+    def __init__(self, sources: "Sequence[Source]", *, as_json: bool) -> None:
+        self._videos = any(source.kind == "video" for source in sources)
+        self._total = len(sources)
         self._as_json = as_json
         self._bar: Any = None
         self._task: Any = None
         self._last = ""
+        self._said = time.monotonic()
 
     def __enter__(self) -> "_Reporter":
-        if sys.stderr.isatty() and self._total > 1:
+        if sys.stderr.isatty() and (self._total > 1 or self._videos):
             from rich.console import Console
-            from rich.progress import Progress
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-            self._bar = Progress(console=Console(stderr=True), transient=True)
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self._bar.start()
             self._task = self._bar.add_task("poses", total=self._total)
         return self
@@ -162,10 +180,20 @@ class _Reporter:
         if self._as_json:
             from vitpose.formats.results import to_document
 
-            typer.echo(json.dumps(to_document(origin, poses), ensure_ascii=False))
-        if self._bar is None and origin.frame is None:
+            typer.echo(json.dumps(to_document(origin, poses), ensure_ascii=False, allow_nan=False))
+        if origin.frame is not None:
+            self._frame(origin)
+        elif self._bar is None:
             typer.echo(f"{origin.source}: {_count(len(poses), 'pose')}", err=True)
         self._advance(origin.source)
+
+    def _frame(self, origin: "Origin") -> None:
+        """Say how far a video is: on the bar, or in a line every few seconds."""
+        if self._bar is not None:
+            self._bar.update(self._task, description=f"frame {origin.frame}")
+        elif time.monotonic() - self._said > _SECONDS_BETWEEN_LINES:
+            typer.echo(f"{origin.source}: frame {origin.frame}, {origin.time_s:.1f} s", err=True)
+            self._said = time.monotonic()
 
     def failure(self, failure: "Failure") -> None:
         typer.echo(f"failed: {failure.message}", err=True)

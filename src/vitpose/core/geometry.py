@@ -25,6 +25,9 @@ Convention = Literal["udp", "msra"]
 CONTEXT = 1.25
 """How much larger than the box the region is that a ViTPose model was trained to see."""
 
+_FARTHEST = 1e7
+"""No picture has as many pixels on a side; beyond it float32 no longer tells neighbouring pixels apart."""
+
 _WARP_LIMIT = 32_766
 """OpenCV addresses source pixels with 16 bits when it warps."""
 
@@ -56,15 +59,23 @@ def as_boxes(boxes: ArrayLike, *, source: str = "boxes") -> NDArray[np.float32]:
         array = array[None]
     if array.ndim != 2 or array.shape[1] != 4:
         raise InputError(f"{source}: boxes must have shape (people, 4) as x1, y1, x2, y2, not {array.shape}")
+    # The extent is checked as it will be used: two corners may be one number in float32.
+    array = array.astype(np.float32) if _sane(array) else array
     for index, box in enumerate(array):
         _check_box(box, f"{source}: box {index}")
     return array.astype(np.float32)
+
+
+def _sane(array: Floats) -> bool:
+    return bool((np.abs(array) <= _FARTHEST).all())
 
 
 def _check_box(box: Floats, where: str) -> None:
     shown = "[" + ", ".join(f"{value:g}" for value in box) + "]"
     if not np.isfinite(box).all():
         raise InputError(f"{where} {shown} has a value that is not a finite number")
+    if not _sane(box):
+        raise InputError(f"{where} {shown} lies {_FARTHEST:g} pixels or more from any picture")
     if box[2] < box[0] or box[3] < box[1]:
         raise InputError(
             f"{where} {shown} has its corners in the wrong order: give x1, y1, x2, y2 with x2 > x1, y2 > y1"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vitpose.core.coco import COCO_IDS
 from vitpose.core.errors import InputError
 from vitpose.core.geometry import as_boxes
 
@@ -16,8 +17,7 @@ _KNOWN_FORMS = (
     " [x1, y1, x2, y2] or [x1, y1, x2, y2, score], or lines of file,x1,y1,x2,y2[,score]"
 )
 
-_PERSON_CATEGORY = 1
-"""Category of people in COCO, and so in lists of detections, which carry no table of categories."""
+_COCO_NAMES = {number: name for name, number in COCO_IDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +92,8 @@ def _from_detections(data: Sequence[Any], path: str) -> Iterator[Entry]:
         picture = _field(row, "image_id", where)
         if isinstance(picture, bool) or not isinstance(picture, (int, str)):
             raise InputError(f"{where}: image_id must be a number or a name, not {picture!r}")
-        category = row.get("category_id", _PERSON_CATEGORY)
-        label = "person" if category == _PERSON_CATEGORY else f"category {category}"
+        category = row.get("category_id", COCO_IDS["person"])
+        label = _COCO_NAMES.get(category, f"category {category}")
         box = _xywh(_field(row, "bbox", where), where)
         yield Entry(picture, box, where, _score(row.get("score", 1.0), where), label)
 

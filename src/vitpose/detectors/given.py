@@ -63,6 +63,9 @@ class GivenBoxes:
             good = entry.score >= threshold and (wanted is None or entry.label.casefold() in wanted)
             boxes[key].extend([entry] if entry.box is not None and good else [])
         labels = Counter(entry.label for entries in boxes.values() for entry in entries)
+        if wanted is not None and not labels:
+            known = sorted({entry.label for entry in file.entries if entry.box is not None})
+            raise InputError(f"{path} has no boxes of {', '.join(classes or ())}; it has {', '.join(known) or 'none'}")
         if wanted is None and len(labels) > 1:
             shown = ", ".join(f"{label} ({count})" for label, count in labels.most_common(5))
             log.warning("%s has boxes of %d classes, and all are used: %s", path, len(labels), shown)
@@ -98,6 +101,13 @@ class GivenBoxes:
         xyxy = np.array([entry.box for entry in entries], dtype=np.float32).reshape(-1, 4)
         scores = np.array([entry.score for entry in entries], dtype=np.float32)
         return Boxes(xyxy, scores, tuple(entry.label for entry in entries))
+
+    def image_id(self, picture: str | os.PathLike[str]) -> int | str | None:
+        """Return the COCO image id the file gives a picture; None where it has none."""
+        key = self._find(picture)
+        if isinstance(key, int) or key is None:
+            return key
+        return next((number for number, names in self.keys.items() if isinstance(number, int) and key in names), None)
 
     def check_sources(self, pictures: Iterable[str | os.PathLike[str]]) -> None:
         """Check before a run that file and pictures belong together; what does not is counted in a warning.

@@ -1,5 +1,6 @@
 """Object detectors from the Hugging Face hub or a local folder, run without torchvision."""
 
+import copy
 import inspect
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -77,10 +78,10 @@ class HuggingFaceDetector:
         self._batch_size = batch_size
         self._device = pick_device(device)
         model, self._preprocess = _load(self.name)
-        names = {int(index): str(label) for index, label in model.config.id2label.items()}
-        self._classes = _class_indices(names, classes, self.name)
-        self._labels = tuple(names[index] for index in self._classes)
-        self._no_object = len(names)
+        self._names = {int(index): str(label) for index, label in model.config.id2label.items()}
+        self._classes = _class_indices(self._names, classes, self.name)
+        self._labels = tuple(self._names[index] for index in self._classes)
+        self._no_object = len(self._names)
         self._model = model.to(self._device).eval()
         self._inputs = frozenset(inspect.signature(model.forward).parameters)
 
@@ -97,6 +98,17 @@ class HuggingFaceDetector:
                 size = Size(*images[position].shape[:2])
                 found[position] = self._select(_scaled(scores[row], outputs.pred_boxes[row], size))
         return [found[position] for position in range(len(images))]
+
+    def for_classes(self, classes: Sequence[str]) -> "HuggingFaceDetector":
+        """Return a detector that looks for other classes with the same network.
+
+        Raises:
+            UsageError: the model does not know one of them.
+        """
+        other = copy.copy(self)
+        other._classes = _class_indices(self._names, classes, self.name)
+        other._labels = tuple(self._names[index] for index in other._classes)
+        return other
 
     def _batches(self, images: Sequence[Image]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
         """Yield batches of pictures that have one size after preprocessing: no padding, so no effect on each other."""
@@ -129,7 +141,7 @@ class HuggingFaceDetector:
         extents = found.boxes[:, 2:] - found.boxes[:, :2]
         good = (found.scores >= self.threshold) & (extents > 0).all(axis=1)
         order = np.flatnonzero(good)[np.argsort(-found.scores[good], kind="stable")]
-        kept = order[_distinct(found.boxes[order])][: self.max_people]
+        kept = order[_distinct(found.boxes[order], found.labels[order])][: self.max_people]
         labels = tuple(self._labels[index] for index in found.labels[kept])
         return Boxes(found.boxes[kept].astype(np.float32), found.scores[kept], labels)
 
@@ -144,9 +156,12 @@ def _scaled(scores: NDArray[np.float32], boxes: Tensor, size: Size) -> _Found:
     return _Found(pixels, scores.max(axis=-1), scores.argmax(axis=-1))
 
 
-def _distinct(boxes: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Positions of the boxes, best first, that are not a better one's duplicate."""
-    overlap = iou_matrix(boxes, boxes) > DUPLICATE_IOU
+def _distinct(boxes: NDArray[np.float64], labels: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Positions of the boxes, best first, that are not a better one's duplicate.
+
+    Only boxes of different classes can be: two people in an embrace are two, and such a network does not repeat itself.
+    """
+    overlap = (iou_matrix(boxes, boxes) > DUPLICATE_IOU) & (labels[:, None] != labels[None])
     kept: list[int] = []
     for position in range(len(boxes)):
         if not overlap[position, kept].any():

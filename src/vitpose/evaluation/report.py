@@ -74,9 +74,9 @@ def document_of(result: EvaluationResult, against: Comparison | None = None) -> 
 
 
 def _page(result: EvaluationResult, against: Comparison | None, cases: Sequence[Case]) -> str:
-    title = f"{result.protocol.model.model or 'model'} on {result.protocol.dataset}"
+    title = f"{result.protocol.model.name or 'model'} on {result.protocol.dataset}"
     other = () if against is None else against[0].curves
-    names = (result.protocol.model.model, "" if against is None else against[0].protocol.model.model)
+    names = (result.protocol.model.name, "" if against is None else against[0].protocol.model.name)
     sections = [
         f"<header><h1>{_text(title)}</h1><p class='protocol'>{_text(result.protocol.text)}</p></header>",
         _headlines(result.numbers),
@@ -117,7 +117,7 @@ def _comparison(other: EvaluationResult, intervals: Mapping[str, Interval]) -> s
                 verdict,
             )
         )
-    name = other.protocol.model.model or "the other model"
+    name = other.protocol.model.name or "the other model"
     head = ("", "this model", name, "difference", f"{round(100 * found.level)} % interval", "")
     note = f"<p>Paired bootstrap over {found.images} pictures, {found.resamples} draws, seed {found.seed}.</p>"
     return _section(f"Against {name}", _table(head, rows) + note)
@@ -192,12 +192,12 @@ def _provenance(result: EvaluationResult) -> str:
     entries: list[tuple[str, str]] = [
         ("protocol", protocol.text),
         ("labels", protocol.source),
-        ("model", f"{model.model}, head {model.dataset}"),
+        ("model", f"{model.name}, head {model.dataset}"),
         ("weights, sha256", model.sha256),
         ("engine", model.engine),
         ("detector", model.detector),
         ("version", model.version),
-        *model.settings,
+        *((name, str(value)) for name, value in model.settings),
     ]
     return _table(("", ""), [(name, value) for name, value in entries if value], words=True)
 

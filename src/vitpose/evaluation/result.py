@@ -44,7 +44,7 @@ class Procedure:
     def text(self) -> str:
         """One line for people."""
         settings = dict(self.model.settings)
-        flip = "with" if settings.get("flip_test") == "True" else "without"
+        flip = "with" if settings.get("flip_test") else "without"
         return (
             f"{self.dataset}: {self.people} people in {self.pictures} pictures, {self.boxes}, {flip} flip test,"
             f" OKS suppression at {self.suppression:g}, {self.keypoints}"

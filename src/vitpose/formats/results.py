@@ -1,22 +1,30 @@
 """Result files: one JSON a picture, JSON Lines a video, and COCO results, CSV and Parquet for everything together.
 
-Every file is written beside its place and renamed when it is whole; a run that breaks off leaves what it finished.
-``docs/schema.md`` describes the fields.
+Every file is written beside its place and renamed when it is whole. A run that breaks off, for whatever reason, keeps
+what it finished: files about everything hold what was done until then, and a video that was not read to its end is
+named ``NAME.partial.jsonl``. ``docs/schema.md`` describes the fields.
 """
 
-import contextlib
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from vitpose.core.coco import COCO_IDS
+from vitpose.core.errors import UsageError
 from vitpose.core.extras import require
-from vitpose.core.files import atomic_path, atomic_write_text
-from vitpose.core.poses import Poses
+from vitpose.core.files import GrowingFile, atomic_write_text
+from vitpose.core.poses import SCHEMA, Poses
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+COCO_RESULTS, COCO_CATEGORIES, TABLE = "coco_results", "coco_categories", "poses"
+"""Names of the files about everything; pictures of these names are written under longer ones."""
+
+_FIRST_OTHER_ID = 1001
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,28 +34,27 @@ class Origin:
     Attributes:
         name: output name: a relative path without suffix, unique in the run.
         source: path or URL as it was given.
+        image_id: COCO image id of a picture.
         frame: number of the frame in a video, from 0; None for a picture.
         time_s: presentation time of the frame in seconds; None for a picture.
     """
 
     name: str
     source: str
+    image_id: int | str
     frame: int | None = None
     time_s: float | None = None
 
-    @property
-    def image_id(self) -> int | str:
-        """COCO image id: the number a file name consists of (``000000000139`` is 139), else the name itself."""
-        stem = self.name if self.frame is None else f"{self.name}/{self.frame}"
-        digits = self.name.rpartition("/")[2]
-        return int(digits) if self.frame is None and digits.isdecimal() else stem
 
+def number_images(names: Sequence[str]) -> list[int | str]:
+    """Return COCO image ids: the numbers the last parts of the names consist of (``a/000139`` is 139).
 
-class ResultWriter(Protocol):
-    """Takes results one by one."""
-
-    def add(self, origin: Origin, poses: Poses) -> None:
-        """Write the poses of one picture or frame."""
+    Where a name is no number, or two would get the same, all are called by their names: ids of two kinds in one file
+    would not sort.
+    """
+    last = [name.rpartition("/")[2] for name in names]
+    numbers = [int(part) for part in last if part.isdecimal() and part.isascii()]
+    return list(names) if len(set(numbers)) != len(names) else list(numbers)
 
 
 def to_document(origin: Origin, poses: Poses) -> dict[str, Any]:
@@ -59,80 +66,134 @@ def to_document(origin: Origin, poses: Poses) -> dict[str, Any]:
     return document
 
 
+class ResultWriter(Protocol):
+    """Takes results one by one."""
+
+    def add(self, origin: Origin, poses: Poses) -> None:
+        """Write the poses of one picture or frame."""
+
+    def end_video(self, name: str, *, complete: bool) -> None:
+        """Say that no more frames of the video ``name`` follow; ``complete`` says whether it was read to its end."""
+
+    def close(self) -> None:
+        """Finish all files."""
+
+
 class JsonWriter:
     """One ``NAME.json`` a picture; a video's frames go to ``NAME.jsonl``, one line a frame."""
 
-    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._stack = stack
-        self._videos: dict[str, IO[str]] = {}
+        self._videos: dict[str, GrowingFile] = {}
 
     def add(self, origin: Origin, poses: Poses) -> None:
         """Write one document."""
         document = to_document(origin, poses)
         if origin.frame is None:
-            path = self._folder / f"{origin.name}.json"
-            atomic_write_text(path, _readable(document))
+            atomic_write_text(self._folder / f"{origin.name}.json", _readable(document))
             return
         if origin.name not in self._videos:
-            opened = _open_text(self._folder / f"{origin.name}.jsonl")
-            self._videos[origin.name] = self._stack.enter_context(opened)
-        self._videos[origin.name].write(json.dumps(document, ensure_ascii=False) + "\n")
+            self._videos[origin.name] = GrowingFile(self._folder / f"{origin.name}.jsonl")
+        self._videos[origin.name].write(json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def end_video(self, name: str, *, complete: bool) -> None:
+        """Give the video's file its name."""
+        file = self._videos.pop(name, None)
+        if file is not None:
+            file.keep(None if complete else file.path.with_suffix(".partial.jsonl"))
+
+    def close(self) -> None:
+        """Keep what there is of videos that were not ended."""
+        for name in list(self._videos):
+            self.end_video(name, complete=False)
 
 
 class CocoWriter:
-    """All results in one ``coco_results.json``, as pycocotools and faster-coco-eval load them."""
+    """All results in one ``coco_results.json``, as pycocotools and faster-coco-eval load them.
 
-    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
-        self._file = stack.enter_context(_open_text(folder / "coco_results.json"))
-        self._file.write("[")
-        self._first = True
-        stack.callback(self._file.write, "\n]\n")
+    The categories of the labels that occurred stand in ``coco_categories.json`` unless all are people.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file = GrowingFile(folder / f"{COCO_RESULTS}.json")
+        self._separator = "[\n"
+        self._categories: dict[str, int] = {}
 
     def add(self, origin: Origin, poses: Poses) -> None:
-        """Append one entry a person."""
-        for entry in poses.to_coco_results(origin.image_id):
-            self._file.write(("\n" if self._first else ",\n") + json.dumps(entry))
-            self._first = False
+        """Append one entry a person; frames of a video are called ``NAME/FRAME``."""
+        for label in poses.labels:
+            self._categories.setdefault(label, COCO_IDS.get(label) or _FIRST_OTHER_ID + len(self._categories))
+        image_id = origin.image_id if origin.frame is None else f"{origin.name}/{origin.frame}"
+        for entry in poses.to_coco_results(image_id, category_id=self._categories):
+            self._file.write(self._separator + json.dumps(entry, allow_nan=False))
+            self._separator = ",\n"
+
+    def end_video(self, name: str, *, complete: bool) -> None:
+        """Nothing to do: frames are entries like pictures."""
+
+    def close(self) -> None:
+        """Close the list."""
+        self._file.write("[]\n" if self._separator == "[\n" else "\n]\n")
+        self._file.keep()
+        if set(self._categories) - {"person"}:
+            table = [{"id": number, "name": label} for label, number in self._categories.items()]
+            atomic_write_text(self._folder / f"{COCO_CATEGORIES}.json", json.dumps(table, indent=1) + "\n")
 
 
-class TableWriter:
-    """All results in one long table, ``poses.csv`` or ``poses.parquet``: one row a picture, person and keypoint."""
+class CsvWriter:
+    """All results in one long table, ``poses.csv``: one row a picture, person and keypoint."""
 
-    def __init__(self, folder: Path, stack: contextlib.ExitStack, suffix: str) -> None:
-        self._path = folder / f"poses.{suffix}"
-        self._stack = stack
+    def __init__(self, folder: Path) -> None:
+        self._file = GrowingFile(folder / f"{TABLE}.csv")
+        self._titled = False
+
+    def add(self, origin: Origin, poses: Poses) -> None:
+        """Append one row a person and keypoint; a picture without people adds none."""
+        csv = require("pyarrow.csv", "all", "writing CSV")
+        buffer = io.BytesIO()
+        csv.write_csv(_with_origin(origin, poses), buffer, csv.WriteOptions(include_header=not self._titled))
+        self._file.write(buffer.getvalue().decode())
+        self._titled = True
+
+    def end_video(self, name: str, *, complete: bool) -> None:
+        """Nothing to do: frames are rows like pictures."""
+
+    def close(self) -> None:
+        """Give the file its name; a run without any picture leaves none."""
+        if self._titled:
+            self._file.keep()
+        else:
+            self._file.discard()
+
+
+class ParquetWriter:
+    """All results in one long table, ``poses.parquet``: one row a picture, person and keypoint."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = GrowingFile(folder / f"{TABLE}.parquet")
         self._writer: Any = None
 
     def add(self, origin: Origin, poses: Poses) -> None:
         """Append one row a person and keypoint; a picture without people adds none."""
-        table = _with_origin(origin, poses)
+        self._open(table := _with_origin(origin, poses))
+        self._file.guard(self._writer.write_table, table)
+
+    def _open(self, table: "pa.Table") -> None:
         if self._writer is None:
-            self._writer = self._open(table.schema)
-        self._writer.write_table(table)
+            parquet = require("pyarrow.parquet", "all", "writing Parquet")
+            self._writer = self._file.guard(parquet.ParquetWriter, str(self._file.temporary), table.schema)
 
-    def _open(self, schema: "pa.Schema") -> Any:
-        temporary = str(self._stack.enter_context(atomic_path(self._path)))
-        if self._path.suffix == ".csv":
-            csv = require("pyarrow.csv", "all", "writing CSV")
-            return self._stack.enter_context(csv.CSVWriter(temporary, schema))
-        parquet = require("pyarrow.parquet", "all", "writing Parquet")
-        return self._stack.enter_context(parquet.ParquetWriter(temporary, schema))
+    def end_video(self, name: str, *, complete: bool) -> None:
+        """Nothing to do: frames are rows like pictures."""
 
-
-def _readable(document: dict[str, Any]) -> str:
-    """One line a field and one line a person: small, and still good to read and to compare."""
-    fields = dict(document)
-    people = ",\n  ".join(json.dumps(person, ensure_ascii=False) for person in fields.pop("people"))
-    lines = [f' "{key}": {json.dumps(value, ensure_ascii=False)}' for key, value in fields.items()]
-    lines.append(f' "people": [\n  {people}\n ]' if people else ' "people": []')
-    return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-@contextlib.contextmanager
-def _open_text(path: Path) -> Iterator[IO[str]]:
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        yield file
+    def close(self) -> None:
+        """Write the table's index and give the file its name; a run without any picture leaves none."""
+        if self._writer is None:
+            self._file.discard()
+            return
+        self._file.guard(self._writer.close)
+        self._file.keep()
 
 
 def _with_origin(origin: Origin, poses: Poses) -> "pa.Table":
@@ -149,15 +210,35 @@ def _with_origin(origin: Origin, poses: Poses) -> "pa.Table":
     return table
 
 
-def open_writers(formats: tuple[str, ...], folder: Path, stack: contextlib.ExitStack) -> list[ResultWriter]:
-    """Open a writer for each of ``json``, ``coco``, ``csv``, ``parquet`` in ``formats``.
+def _readable(document: dict[str, Any]) -> str:
+    """One line a field and one line a person: small, and still good to read and to compare."""
+    fields = dict(document)
+    people = ",\n  ".join(json.dumps(person, ensure_ascii=False, allow_nan=False) for person in fields.pop("people"))
+    lines = [f' "{key}": {json.dumps(value, ensure_ascii=False, allow_nan=False)}' for key, value in fields.items()]
+    lines.append(f' "people": [\n  {people}\n ]' if people else ' "people": []')
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
-    Files appear when ``stack`` closes without an exception; per-picture JSON appears at once.
+
+def open_writers(formats: Iterable[str], folder: Path) -> list[ResultWriter]:
+    """Open a writer for each of ``json``, ``coco``, ``csv``, ``parquet`` in ``formats``."""
+    kinds: dict[str, type[JsonWriter] | type[CocoWriter] | type[CsvWriter] | type[ParquetWriter]] = {
+        "json": JsonWriter,
+        "coco": CocoWriter,
+        "csv": CsvWriter,
+        "parquet": ParquetWriter,
+    }
+    return [kind(folder) for name, kind in kinds.items() if name in formats]
+
+
+def refuse_foreign(path: Path) -> None:
+    """Refuse to write over a JSON file that is not a result of ours, such as somebody's labels.
+
+    Raises:
+        UsageError: there is one.
     """
-    writers: list[ResultWriter] = []
-    if "json" in formats:
-        writers.append(JsonWriter(folder, stack))
-    if "coco" in formats:
-        writers.append(CocoWriter(folder, stack))
-    writers.extend(TableWriter(folder, stack, suffix) for suffix in ("csv", "parquet") if suffix in formats)
-    return writers
+    if path.suffix != ".json" or not path.is_file():
+        return
+    with path.open("rb") as file:
+        beginning = file.read(200)
+    if SCHEMA.partition("/")[0].encode() not in beginning:
+        raise UsageError(f"{path} exists and is not a result of this command: choose another folder with --out")

@@ -6,7 +6,7 @@ import os
 import re
 import urllib.parse
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Literal
@@ -25,6 +25,11 @@ VIDEO_SUFFIXES = frozenset(
     (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".m2ts", ".3gp")
 )
 LIST_SUFFIX = ".txt"
+OVERLAY = ".overlay.jpg"
+"""Ending of the pictures that are written as results; a folder's are not taken for pictures to work on."""
+
+MAX_NAME = 150
+"""Longest name of a result, in characters; file systems end at 255 bytes with suffixes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,12 @@ class Source:
     name: str
 
 
-def expand_sources(sources: Sequence[str | os.PathLike[str]], *, recursive: bool = False) -> list[Source]:
+def expand_sources(
+    sources: Sequence[str | os.PathLike[str]],
+    *,
+    recursive: bool = False,
+    missing: Callable[[str, InputError], None] | None = None,
+) -> list[Source]:
     """Return the pictures and videos that ``sources`` stand for, in order, each once.
 
     A file is taken by its suffix as a video or else as a picture. Of a folder the pictures and videos are taken, in
@@ -53,17 +63,37 @@ def expand_sources(sources: Sequence[str | os.PathLike[str]], *, recursive: bool
     Results are named after the file without its suffix; where two sources would share a name, by as much of the path
     as tells them apart.
 
+    Args:
+        sources: what a user typed.
+        recursive: take sub-folders too.
+        missing: told about what is missing, which then does not stop the others.
+
     Raises:
         InputError: something is missing, or a folder, glob or list holds no picture and no video.
     """
     found: dict[str, Source] = {}
-    for text in sources:
-        for source in _expand(os.fspath(text), recursive=recursive, listed_in=None):
-            key = source.location if source.kind == "url" else str(_absolute(source.location))
-            found.setdefault(key, source)
-    if not found:
+    for text, listed_in in _lines([os.fspath(source) for source in sources]):
+        try:
+            for source in _expand(text, recursive=recursive, listed_in=listed_in):
+                key = source.location if source.kind == "url" else str(_absolute(source.location))
+                found.setdefault(key, source)
+        except InputError as error:
+            if missing is None:
+                raise
+            missing(text, error)
+    if not found and missing is None:
         raise InputError("no pictures or videos were given")
     return _name_apart(list(found.values()))
+
+
+def _lines(sources: Iterable[str]) -> Iterator[tuple[str, str | None]]:
+    """Replace list files by what they list; yield what to expand and where it is listed."""
+    for text in sources:
+        path = Path(text)
+        if text and not is_url(text) and path.suffix.lower() == LIST_SUFFIX and path.is_file():
+            yield from _list_file(path)
+        else:
+            yield text, None
 
 
 def _expand(text: str, *, recursive: bool, listed_in: str | None) -> Iterator[Source]:
@@ -75,12 +105,9 @@ def _expand(text: str, *, recursive: bool, listed_in: str | None) -> Iterator[So
     if text and path.is_dir():
         yield from _folder(path, recursive=recursive)
     elif text and path.exists():
-        if path.suffix.lower() != LIST_SUFFIX:
-            yield _file(path)
-        elif listed_in:
+        if path.suffix.lower() == LIST_SUFFIX:
             raise InputError(f"{text}{where}: a list cannot hold another list")
-        else:
-            yield from _list_file(path, recursive=recursive)
+        yield _file(path)
     elif glob.has_magic(text):
         yield from _glob(text, where)
     else:
@@ -115,7 +142,7 @@ def _glob(pattern: str, where: str) -> Iterator[Source]:
     yield from (_file(entry) for entry in chosen)
 
 
-def _list_file(path: Path, *, recursive: bool) -> Iterator[Source]:
+def _list_file(path: Path) -> Iterator[tuple[str, str]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -125,13 +152,12 @@ def _list_file(path: Path, *, recursive: bool) -> Iterator[Source]:
     if not entries:
         raise InputError(f"{path} lists nothing: write one picture, video or address a line")
     for number, line in entries:
-        location = line if is_url(line) else str(path.parent / line)
-        yield from _expand(location, recursive=recursive, listed_in=f"{path}, line {number}")
+        yield (line if is_url(line) else str(path.parent / line)), f"{path}, line {number}"
 
 
 def _pictures_and_videos(files: Sequence[Path], where: str) -> list[Path]:
     known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-    chosen = [file for file in files if file.suffix.lower() in known]
+    chosen = [file for file in files if file.suffix.lower() in known and not file.name.endswith(OVERLAY)]
     if chosen and len(chosen) < len(files):
         log.warning("%s: passed over %d files that are not pictures or videos", where, len(files) - len(chosen))
     return sorted(chosen, key=lambda file: natural_key(file.as_posix()))
@@ -151,7 +177,7 @@ def _url_name(url: str) -> str:
     parts = urllib.parse.urlsplit(url)
     last = urllib.parse.unquote(parts.path).rstrip("/").rpartition("/")[2]
     stem = last.rpartition(".")[0] or last or parts.hostname or "url"
-    return re.sub(r"[^\w\-]+", "_", stem).strip("_") or "url"
+    return re.sub(r"[^\w\-]+", "_", stem).strip("_")[:MAX_NAME] or "url"
 
 
 def _name_apart(sources: list[Source]) -> list[Source]:

@@ -3,16 +3,18 @@
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from vitpose._version import __version__
 from vitpose.core.errors import UsageError, WeightsError
-from vitpose.core.poses import Boxes, Poses, Provenance
+from vitpose.core.poses import Boxes, Poses, Provenance, Setting
 from vitpose.core.skeleton import Skeleton, load_skeleton
 from vitpose.detectors.base import Detector, as_detector
 from vitpose.detectors.embedded import EmbeddedDetector
@@ -25,7 +27,7 @@ from vitpose.engines.export import is_exported, open_exported
 from vitpose.media.images import ImageSource, read_image
 from vitpose.models.pose import VitPose, create_model
 from vitpose.models.variants import published_spec
-from vitpose.pipeline.estimator import Head, Options, PoseEstimator
+from vitpose.pipeline.estimator import Head, Options, PoseEstimator, Threshold
 from vitpose.rendering.draw import Style, draw_poses
 from vitpose.weights.detector import is_detector, load_detector, packaged_detector
 from vitpose.weights.load import LoadedModel, load_model
@@ -99,9 +101,9 @@ def load(  # noqa: PLR0913 - the one place where every choice of a user comes to
             raise UsageError(f"{name_or_path} was exported for dataset {next(iter(heads))!r}, not for {dataset!r}")
     else:
         loaded = find_model(name_or_path, dataset, skeleton)
-        heads, chosen = _heads(loaded, engine, device), _dataset(loaded, dataset)
-        provenance = Provenance(model=loaded.name, sha256=loaded.sha256, version=__version__)
-    wanted = tuple(classes) if classes else DEFAULT_CLASSES.get(chosen, ("person",))
+        chosen = loaded.model.spec.head(dataset).dataset
+        heads = _heads(loaded, engine, device, dataset)
+        provenance = Provenance(name=loaded.name, sha256=loaded.sha256, version=__version__)
     options = Options(
         flip_test=flip_test,
         refine=refine,
@@ -109,10 +111,14 @@ def load(  # noqa: PLR0913 - the one place where every choice of a user comes to
         threshold=_threshold(threshold, heads[chosen].skeleton),
         batch_size=batch_size,
     )
-    found_by = make_detector(
-        detector, Search(classes=wanted, threshold=box_threshold, max_people=max_people), device=device
+    search = Search(tuple(classes) if classes else None, box_threshold, max_people)
+    return PoseEstimator(
+        heads,
+        dataset=chosen,
+        detector=make_detectors(detector, search, list(heads), device=device),
+        options=options,
+        provenance=replace(provenance, settings=search.settings),
     )
-    return PoseEstimator(heads, dataset=chosen, detector=found_by, options=options, provenance=provenance)
 
 
 def draw(image: ImageSource, poses: Poses, *, boxes: bool = True, scale: float = 1.0) -> NDArray[np.uint8]:
@@ -136,23 +142,36 @@ def draw(image: ImageSource, poses: Poses, *, boxes: bool = True, scale: float =
     return draw_poses(picture, poses, Style(boxes=boxes, scale=scale))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Search:
     """What a detector that is built from a name looks for.
 
     Attributes:
-        classes: names of classes.
+        classes: names of classes; None means what the head in use needs.
         threshold: boxes with a lower score are left out.
         max_people: keep only so many boxes a picture, the best ones; None keeps all.
     """
 
-    classes: tuple[str, ...] = ("person",)
+    classes: tuple[str, ...] | None = None
     threshold: float = 0.3
     max_people: int | None = None
 
+    @property
+    def settings(self) -> tuple[tuple[str, Setting], ...]:
+        """What results record of it."""
+        return ("classes", self.classes), ("box_threshold", self.threshold), ("max_people", self.max_people)
+
 
 def make_detector(detector: Any, search: Search, *, device: str) -> Detector | None:
-    """Return the detector a name or object stands for; one with weights loads them when it is first called."""
+    """Return the detector a name or object stands for; it looks for people where ``search`` does not say."""
+    found = make_detectors(detector, search, ["people"], device=device)
+    return found["people"] if isinstance(found, Mapping) else found
+
+
+def make_detectors(
+    detector: Any, search: Search, datasets: Sequence[str], *, device: str
+) -> Detector | Mapping[str, Detector | None] | None:
+    """Return the detector a name or object stands for, or one a dataset; weights are loaded when first needed, once."""
     if detector is None:
         return None
     if not isinstance(detector, (str, Path)):
@@ -163,17 +182,19 @@ def make_detector(detector: Any, search: Search, *, device: str) -> Detector | N
     if name == EMBEDDED or is_detector(name):
         return LazyDetector(name, lambda: _embedded(name, search, device))
     source = DEFAULT_DETECTOR if name == "auto" else name
+    wanted = {dataset: search.classes or DEFAULT_CLASSES.get(dataset, ("person",)) for dataset in datasets}
 
-    def build() -> Detector:
+    @cache
+    def loaded() -> HuggingFaceDetector:
+        first = wanted[datasets[0]]
         return HuggingFaceDetector(
-            source,
-            threshold=search.threshold,
-            classes=search.classes,
-            device=device,
-            max_people=search.max_people,
+            source, threshold=search.threshold, classes=first, device=device, max_people=search.max_people
         )
 
-    return LazyDetector(source, build)
+    return {
+        dataset: LazyDetector(source, lambda names=names: loaded().for_classes(names))  # type: ignore[misc]
+        for dataset, names in wanted.items()
+    }
 
 
 def _embedded(name: str, search: Search, device: str) -> Detector:
@@ -189,7 +210,7 @@ def _embedded(name: str, search: Search, device: str) -> Detector:
         loaded.net,
         name=f"{loaded.name} {loaded.sha256[:12]}",
         threshold=search.threshold,
-        classes=search.classes,
+        classes=search.classes or ("person",),
         device=device,
         max_people=search.max_people,
     )
@@ -230,20 +251,17 @@ def _from_object(model: VitPose, name: str, skeleton: str | Path | Skeleton | No
     digest = hashlib.sha256()
     for key, tensor in sorted(model.state_dict().items()):
         digest.update(key.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        # Bytes, because numpy has no bfloat16.
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return LoadedModel(
         model=model, skeletons=skeletons, name=name, source=name, sha256=digest.hexdigest(), assumptions=()
     )
 
 
-def _dataset(loaded: LoadedModel, dataset: str | None) -> str:
-    return loaded.model.spec.head(dataset).dataset
-
-
-def _heads(loaded: LoadedModel, engine: Any, device: str) -> dict[str, Head]:
+def _heads(loaded: LoadedModel, engine: Any, device: str, dataset: str | None) -> dict[str, Head]:
     """Build one ``Head`` a dataset; all engines share the weights."""
     if not isinstance(engine, str):
-        return _given_engine(loaded, engine)
+        return _given_engine(loaded, engine, dataset)
     if engine == "auto":
         first = AutoEngine(loaded.model, loaded.skeletons, device=device, digest=loaded.sha256)
     else:
@@ -261,30 +279,36 @@ def _exported(
     runs = open_exported(path, engine=engine, device="cpu" if device == "auto" else device)
     words = runs.description
     named = words.skeleton if skeleton is None else load_skeleton(skeleton)
-    provenance = Provenance(model=words.spec.name, sha256=words.source, version=__version__)
+    provenance = Provenance(name=words.spec.name, sha256=words.source, version=__version__)
     return {words.head.dataset: Head(words.head, named, runs)}, provenance
 
 
-def _given_engine(loaded: LoadedModel, engine: Engine) -> dict[str, Head]:
-    """An engine that was handed in runs one head: the one with as many keypoints."""
-    for spec in loaded.model.spec.heads:
-        if spec.keypoints == engine.num_keypoints:
-            return {spec.dataset: Head(spec, loaded.skeletons[spec.dataset], engine)}
-    raise UsageError(f"the engine gives {engine.num_keypoints} keypoints, and no head of {loaded.name!r} has as many")
+def _given_engine(loaded: LoadedModel, engine: Engine, dataset: str | None) -> dict[str, Head]:
+    """An engine that was handed in runs one head: the one asked for, the one it names, or the only one that fits."""
+    heads = loaded.model.spec.heads
+    wanted = dataset or getattr(engine, "dataset", None)
+    if wanted is not None:
+        spec = loaded.model.spec.head(wanted)
+        return {spec.dataset: Head(spec, loaded.skeletons[spec.dataset], engine)}
+    fitting = [spec for spec in heads if spec.keypoints == engine.num_keypoints]
+    if len(fitting) != 1:
+        known = ", ".join(f"{spec.dataset} ({spec.keypoints})" for spec in heads)
+        raise UsageError(
+            f"the engine gives {engine.num_keypoints} keypoints, and {len(fitting)} heads of {loaded.name!r} have as"
+            f" many ({known}): say which with dataset="
+        )
+    return {fitting[0].dataset: Head(fitting[0], loaded.skeletons[fitting[0].dataset], engine)}
 
 
-def _threshold(
-    threshold: float | Sequence[float] | Mapping[str, float], skeleton: Skeleton
-) -> float | tuple[float, ...]:
+def _threshold(threshold: float | Sequence[float] | Mapping[str, float], skeleton: Skeleton) -> Threshold:
+    """Read a threshold; names and numbers are those of ``skeleton``, and ``*`` stands for all others."""
     if isinstance(threshold, Mapping):
-        default = float(threshold.get("*", 0.3))
-        values = [default] * len(skeleton)
-        for name, value in threshold.items():
-            if name != "*":
-                values[skeleton.index(name)] = float(value)
-        return tuple(values)
+        named = {name: float(value) for name, value in threshold.items() if name != "*"}
+        for name in named:
+            skeleton.index(name)
+        return Threshold(float(threshold.get("*", 0.3)), tuple(named.items()))
     if isinstance(threshold, (int, float)):
-        return float(threshold)
+        return Threshold(float(threshold))
     if len(threshold) != len(skeleton):
         raise UsageError(f"{len(threshold)} thresholds for {len(skeleton)} keypoints of {skeleton.name!r}")
-    return tuple(map(float, threshold))
+    return Threshold(by_name=tuple(zip(skeleton.keypoints, map(float, threshold), strict=True)))

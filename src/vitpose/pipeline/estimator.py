@@ -6,16 +6,16 @@ picture pixels, whatever the number of people.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from vitpose.codec.codec import Codec
-from vitpose.core.errors import UsageError, nearest
+from vitpose.core.errors import InputError, UsageError, nearest
 from vitpose.core.geometry import CropTransform, Size
-from vitpose.core.poses import Boxes, Poses, Provenance
+from vitpose.core.poses import Boxes, Poses, Provenance, Setting
 from vitpose.core.skeleton import Skeleton
 from vitpose.detectors.base import Detector
 from vitpose.engines.base import Engine
@@ -23,6 +23,9 @@ from vitpose.media.images import ImageSource, read_image
 from vitpose.models.variants import HeadSpec
 
 Image = NDArray[np.uint8]
+
+BoxesLike: TypeAlias = Boxes | ArrayLike
+"""``Boxes``, or ``(people, 4)`` xyxy in upright picture pixels."""
 
 PIXELS_IN_FLIGHT = 50_000_000
 """Pictures are worked on together until they add up to this many pixels."""
@@ -33,8 +36,38 @@ _REFINE_GROWTH = 1.25
 """A person reaches beyond the outermost keypoints (crown, fingers, toes). Measured on 1,640 COCO people with at least
 15 labelled keypoints: box over keypoint extent has the median 1.28 in width and 1.21 in height."""
 
-_REFINE_KEYPOINTS = 4
-"""A pose with fewer keypoints above the threshold says too little about where the person is."""
+_REFINE_KEYPOINTS, _REFINE_SCORE = 4, 0.3
+"""A pose with fewer keypoints of this score says too little about where the person is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """The score below which a keypoint counts as not seen.
+
+    Attributes:
+        default: for all keypoints.
+        by_name: exceptions, as pairs of keypoint and score; names another skeleton lacks do not matter to it.
+    """
+
+    default: float = 0.3
+    by_name: tuple[tuple[str, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse scores no keypoint can have.
+
+        Raises:
+            UsageError: not between 0 and 1.
+        """
+        for value in (self.default, *(score for _, score in self.by_name)):
+            if not 0 <= value <= 1:
+                raise UsageError(f"a threshold must be between 0 and 1, not {value}")
+
+    def of(self, skeleton: Skeleton) -> float | NDArray[np.float32]:
+        """Return one number for all keypoints of ``skeleton``, or one a keypoint."""
+        known = dict(self.by_name)
+        if not any(name in known for name in skeleton.keypoints):
+            return self.default
+        return np.array([known.get(name, self.default) for name in skeleton.keypoints], np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +78,14 @@ class Options:
         flip_test: also run the mirrored crop and average the heatmaps (about twice the time).
         refine: estimate again from the box of the first pose.
         decode_sigma: blur in heatmap pixels before the sub-pixel step; 2.0 is the papers', 0.8 what transformers uses.
-        threshold: score below which a keypoint counts as not seen: one number, or one a keypoint.
+        threshold: score below which a keypoint counts as not seen.
         batch_size: crops a call of the engine.
     """
 
     flip_test: bool = False
     refine: bool = False
     decode_sigma: float = 2.0
-    threshold: float | tuple[float, ...] = 0.3
+    threshold: Threshold | float = Threshold()
     batch_size: int = 32
 
     def __post_init__(self) -> None:
@@ -65,8 +98,6 @@ class Options:
             raise UsageError(f"batch_size must be at least 1, not {self.batch_size}")
         if self.decode_sigma <= 0:
             raise UsageError(f"decode_sigma must be greater than 0, not {self.decode_sigma}")
-        if not np.isfinite(self.threshold).all():
-            raise UsageError(f"threshold must be a finite number, not {self.threshold}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +139,7 @@ class PoseEstimator:
         heads: Mapping[str, Head],
         *,
         dataset: str | None = None,
-        detector: Detector | None = None,
+        detector: Detector | Mapping[str, Detector | None] | None = None,
         options: Options | None = None,
         provenance: Provenance | None = None,
     ) -> None:
@@ -117,9 +148,10 @@ class PoseEstimator:
         Args:
             heads: the loaded model's decoders by dataset.
             dataset: which one to use; the first by default.
-            detector: finds boxes in pictures for which none are given.
+            detector: finds boxes in pictures for which none are given; one for all, or one a dataset, since what an
+                animal head needs found is not people.
             options: see ``Options``.
-            provenance: recorded in every result.
+            provenance: recorded in every result, with the options among its settings.
 
         Raises:
             UsageError: no head for ``dataset``; the known ones are named.
@@ -133,15 +165,18 @@ class PoseEstimator:
             )
         self.dataset = chosen
         self._head = self._heads[chosen]
-        self.detector = detector
+        self._detectors = detector
+        self.detector = detector.get(chosen) if isinstance(detector, Mapping) else detector
         self.options = options or Options()
+        limit = self.options.threshold
+        self._threshold = (limit if isinstance(limit, Threshold) else Threshold(limit)).of(self.skeleton)
         self._codec = Codec.for_head(self.head, self.engine.heatmap_size, decode_sigma=self.options.decode_sigma)
         self._provenance = replace(
             provenance or Provenance(),
             dataset=chosen,
             engine=self.engine.name,
-            detector="" if detector is None else detector.name,
-            settings=_settings(self.options),
+            detector="" if self.detector is None else self.detector.name,
+            settings=_settings(provenance or Provenance(), self.options),
         )
 
     @property
@@ -169,7 +204,7 @@ class PoseEstimator:
         return PoseEstimator(
             self._heads,
             dataset=dataset,
-            detector=self.detector,
+            detector=self._detectors,
             options=self.options,
             provenance=self._provenance,
         )
@@ -179,14 +214,20 @@ class PoseEstimator:
         return PoseEstimator(
             self._heads,
             dataset=self.dataset,
-            detector=self.detector,
+            detector=self._detectors,
             options=replace(self.options, **changes),
             provenance=self._provenance,
         )
 
+    @overload
     def __call__(
-        self, images: ImageSource | Sequence[ImageSource], *, boxes: Any = None, dataset: str | None = None
-    ) -> Any:
+        self, images: list[Any] | tuple[Any, ...], *, boxes: Sequence[Any] | None = None, dataset: str | None = None
+    ) -> list[Poses]: ...
+
+    @overload
+    def __call__(self, images: ImageSource, *, boxes: BoxesLike | None = None, dataset: str | None = None) -> Poses: ...
+
+    def __call__(self, images: Any, *, boxes: Any = None, dataset: str | None = None) -> Any:
         """Estimate the poses in one picture or in several.
 
         Args:
@@ -208,10 +249,9 @@ class PoseEstimator:
             if boxes is not None and len(boxes) != len(images):
                 raise UsageError(f"{len(boxes)} lists of boxes for {len(images)} pictures: give one a picture")
             return list(self.stream(images, boxes=boxes))
-        single = cast(ImageSource, images)
-        return next(self.stream([single], boxes=None if boxes is None else [boxes]))
+        return next(self.stream([images], boxes=None if boxes is None else [boxes]))
 
-    def stream(self, images: Iterable[ImageSource], *, boxes: Iterable[Any] | None = None) -> Iterator[Poses]:
+    def stream(self, images: Iterable[ImageSource], *, boxes: Iterable[BoxesLike] | None = None) -> Iterator[Poses]:
         """Yield the poses of each picture in order, working on several pictures at a time.
 
         Args:
@@ -225,7 +265,7 @@ class PoseEstimator:
         for source in images:
             image = read_image(source)
             if given is not None:
-                batch_boxes.append(_next_boxes(given))
+                batch_boxes.append(_given_boxes(given, image))
             batch.append(image)
             pixels += image.shape[0] * image.shape[1]
             if pixels >= PIXELS_IN_FLIGHT or len(batch) >= IMAGES_IN_FLIGHT:
@@ -278,7 +318,6 @@ class PoseEstimator:
         return points.numpy(), scores.numpy()
 
     def _assemble(self, image: Image, boxes: Boxes, points: NDArray[np.float32], scores: NDArray[np.float32]) -> Poses:
-        threshold = self.options.threshold
         return Poses(
             xy=points,
             scores=scores,
@@ -287,7 +326,7 @@ class PoseEstimator:
             labels=boxes.labels,
             skeleton=self.skeleton,
             image_size=Size(*image.shape[:2]),
-            threshold=np.array(threshold, np.float32) if isinstance(threshold, tuple) else threshold,
+            threshold=self._threshold,
             # The engine may change while a long job runs, so it is asked each time.
             model=replace(self._provenance, engine=self.engine.name),
         )
@@ -303,21 +342,22 @@ class PoseEstimator:
 
 
 def pose_boxes(poses: Poses) -> NDArray[np.float32]:
-    """Return ``(people, 4)`` xyxy boxes round the keypoints above the threshold, grown to hold the whole person.
+    """Return ``(people, 4)`` xyxy boxes round the keypoints that score at least 0.3, grown to hold the whole person.
 
-    Who has fewer than four such keypoints keeps the box they came with.
+    Who has fewer than four such keypoints, or has them all on one spot, keeps the box they came with.
     """
-    seen = poses.visible[..., None]
-    low = np.where(seen, poses.xy, np.inf).min(axis=1, initial=np.inf)
-    high = np.where(seen, poses.xy, -np.inf).max(axis=1, initial=-np.inf)
-    enough = (poses.visible.sum(axis=1) >= _REFINE_KEYPOINTS)[:, None]
+    sure = poses.scores >= _REFINE_SCORE
+    low = np.where(sure[..., None], poses.xy, np.inf).min(axis=1, initial=np.inf)
+    high = np.where(sure[..., None], poses.xy, -np.inf).max(axis=1, initial=-np.inf)
     first = poses.boxes.astype(np.float64)
+    enough = (sure.sum(axis=1) >= _REFINE_KEYPOINTS)[:, None]
     corners = np.where(enough, np.concatenate([low, high], axis=1), first)
     center, extent = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
+    longest = extent.max(axis=1, keepdims=True, initial=0.0)
     # Keypoints on a line (somebody seen from the side, lying) have no width of their own.
-    extent = np.maximum(extent, 0.25 * extent.max(axis=1, keepdims=True, initial=0.0)) * _REFINE_GROWTH
+    extent = np.maximum(extent, 0.25 * longest) * _REFINE_GROWTH
     grown = np.concatenate([center - extent / 2, center + extent / 2], axis=1)
-    return np.where(enough, grown, first).astype(np.float32)
+    return np.where(enough & (longest >= 1), grown, first).astype(np.float32)
 
 
 def _batches(people: Sequence[int], size: int) -> Iterator[list[tuple[int, slice]]]:
@@ -338,14 +378,27 @@ def _batches(people: Sequence[int], size: int) -> Iterator[list[tuple[int, slice
         yield batch
 
 
-def _next_boxes(given: Iterator[Any]) -> Boxes:
+def _given_boxes(given: Iterator[BoxesLike], image: Image) -> Boxes:
+    """Return the next picture's boxes.
+
+    Raises:
+        UsageError: there are none left.
+        InputError: a box lies wholly outside the picture, so it belongs to another one.
+    """
     try:
-        boxes = next(given)
+        people = next(given)
     except StopIteration:
         raise UsageError("there are more pictures than lists of boxes: give one a picture") from None
-    return boxes if isinstance(boxes, Boxes) else Boxes(boxes)
+    boxes = people if isinstance(people, Boxes) else Boxes(np.asarray(people))
+    height, width = image.shape[:2]
+    for index, (x1, y1, x2, y2) in enumerate(boxes.xyxy):
+        if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
+            raise InputError(
+                f"box {index} [{x1:g}, {y1:g}, {x2:g}, {y2:g}] lies outside the picture, which is {width}x{height}"
+            )
+    return boxes
 
 
-def _settings(options: Options) -> tuple[tuple[str, str], ...]:
-    shown = ("flip_test", "refine", "decode_sigma")
-    return tuple((name, str(getattr(options, name))) for name in shown)
+def _settings(provenance: Provenance, options: Options) -> tuple[tuple[str, Setting], ...]:
+    chosen: dict[str, Setting] = {name: getattr(options, name) for name in ("flip_test", "refine", "decode_sigma")}
+    return tuple((dict(provenance.settings) | chosen).items())

@@ -16,7 +16,7 @@ from typing import Any, Final
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vitpose.core.errors import InputError, WeightsError
+from vitpose.core.errors import InputError, UsageError, WeightsError
 from vitpose.core.files import atomic_path, atomic_write_text
 from vitpose.core.geometry import Size
 from vitpose.core.skeleton import Skeleton, load_skeleton
@@ -151,6 +151,11 @@ def _known_head(config: Mapping[str, Any], keypoints: int, hints: Hints) -> Know
     own = config.get(_OWN_KEY)
     if own is not None:
         return KnownHead(HeadSpec(**own["head"]), Skeleton.from_dict(own["skeleton"], where=hints.where))
+    if int((config.get("backbone_config") or {}).get("num_experts", 1)) > 1 and hints.dataset not in (None, "coco"):
+        raise UsageError(
+            f"{hints.where} holds all experts but only the COCO head, as the ViTPose+ files of Hugging Face do, so it"
+            f" has no keypoints of {hints.dataset!r}: that needs the original checkpoint (see `vitpose models`)"
+        )
     labels = config.get("id2label") or {}
     names = [str(labels[key]) for key in sorted(labels, key=int)]
     if not names or all(name.startswith("LABEL_") for name in names):
