@@ -3,11 +3,12 @@ import logging
 
 import numpy as np
 import pytest
+import torch
 from tiny_models import FREE, tiny_crops
 
 from vitpose.core.errors import UsageError, VitPoseError
 from vitpose.core.skeleton import load_skeleton
-from vitpose.engines import choose, files
+from vitpose.engines import choose, files, threads
 from vitpose.engines.auto import AutoEngine
 from vitpose.engines.choose import choose_engine, make_engine, recall
 from vitpose.engines.eager import EagerEngine
@@ -168,6 +169,20 @@ def test_cores_respect_the_container_and_the_environment(tmp_path, monkeypatch):
         file.write_text(text)
         assert _container_share(str(file)) == cores
     assert _container_share(str(tmp_path / "missing")) is None
+
+
+def test_torch_gets_no_more_threads_than_cores_and_never_more_than_before(monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        monkeypatch.setattr(threads, "usable_cores", lambda: 5)
+        threads.fit_torch_threads()
+        assert torch.get_num_threads() == 2
+        monkeypatch.setattr(threads, "usable_cores", lambda: 1)
+        threads.fit_torch_threads()
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_free_limits_pass_anything(model, crops, other, monkeypatch):

@@ -13,6 +13,7 @@ from vitpose.core.errors import UsageError, VitPoseError, nearest
 from vitpose.core.geometry import Size
 from vitpose.engines.base import Crops, Heatmaps, check_crops
 from vitpose.engines.deploy import DeployModel
+from vitpose.engines.threads import fit_torch_threads
 from vitpose.models.devices import pick_device
 from vitpose.models.pose import VitPose
 
@@ -55,6 +56,8 @@ class EagerEngine:
             UsageError: no such head, device or type, or a batch size below 1.
         """
         place = pick_device(device)
+        if place.type == "cpu":
+            fit_torch_threads()
         precision = _precision(dtype, place)
         if batch_size is not None and batch_size < 1:
             raise UsageError(f"batch_size must be at least 1, not {batch_size}")

@@ -2,6 +2,8 @@
 
 import os
 
+import torch
+
 
 def usable_cores() -> int:
     """Return how many cores this process may use: those the scheduler grants, within a container's share.
@@ -15,6 +17,16 @@ def usable_cores() -> int:
     if wanted.isdigit() and int(wanted) > 0:
         limits.append(int(wanted))
     return max(1, min(limits))
+
+
+def fit_torch_threads() -> None:
+    """Let PyTorch start no more threads than there are cores for it: in a container it counts the machine's.
+
+    Only ever lowers the number, so that what a user has set stays.
+    """
+    cores = usable_cores()
+    if cores < torch.get_num_threads():
+        torch.set_num_threads(cores)
 
 
 def _container_share(path: str = "/sys/fs/cgroup/cpu.max") -> int | None:
