@@ -229,7 +229,11 @@ def fault(old, new):
         ('heads = ["coco"]', 'heads = ["cocoa"]', "names 'cocoa', which is not in this file; did you mean 'coco'?"),
         ('trained_on = ["mae", "coco"]', 'trained_on = ["mea"]', "names 'mea', which is not in this file"),
         ('format = "hf"', 'format = "tf"', "format of checkpoint 'vitpose-base' must be one of hf, mmpose0"),
-        ('repo = "usyd-community/vitpose-base"\n', "", "needs exactly one of repo, url and page, and has none"),
+        (
+            'repo = "usyd-community/vitpose-base"\n',
+            "",
+            "needs exactly one of repo, url, page and packaged, and has none",
+        ),
         ('file = "model.safetensors"\n', "", "needs repo and file together"),
         ("size_mb = 360", 'size_mb = "360"', "size_mb of checkpoint 'vitpose-base' is of the wrong kind"),
         ('aliases = ["vitpose-b"]', 'aliases = ["mae-s"]', "'mae-s' is the name of both 'vitpose-base' and 'mae-s'"),

@@ -9,7 +9,7 @@ from vitpose.core.errors import UsageError, nearest
 from vitpose.weights.catalog_file import read_catalog
 from vitpose.weights.rows import CheckpointRow
 
-__all__ = ["CheckpointRow", "find_model", "is_on_disk", "list_models", "weights_cache"]
+__all__ = ["CheckpointRow", "find_model", "is_on_disk", "list_models", "packaged_file", "weights_cache"]
 
 
 def list_models() -> tuple[CheckpointRow, ...]:
@@ -42,6 +42,8 @@ def find_model(name: str) -> CheckpointRow:
 
 def is_on_disk(row: CheckpointRow) -> Path | None:
     """Return the weights file of ``row`` if it is on this disk, in the hub's cache or our own; never the network."""
+    if row.packaged:
+        return packaged_file(row.packaged)
     own = weights_cache() / row.local_name
     if own.is_file():
         return own
@@ -53,6 +55,12 @@ def is_on_disk(row: CheckpointRow) -> Path | None:
     return Path(cached) if isinstance(cached, str) else None
 
 
+def packaged_file(name: str) -> Path | None:
+    """Return a file of weights that comes with the package, or None where this copy of it carries none."""
+    path = _packaged_folder() / name
+    return path if path.is_file() else None
+
+
 def weights_cache() -> Path:
     """Return the folder for weights that do not come from the hub.
 
@@ -61,6 +69,10 @@ def weights_cache() -> Path:
     """
     home = os.environ.get("VITPOSE_HOME")
     return (Path(home).expanduser() if home else _user_cache() / "vitpose") / "weights"
+
+
+def _packaged_folder() -> Path:
+    return Path(str(resources.files("vitpose").joinpath("weights", "embedded")))
 
 
 def _user_cache() -> Path:

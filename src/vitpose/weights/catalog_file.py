@@ -143,9 +143,9 @@ def _unknown(what: str, values: Sequence[str], known: Mapping[str, Any], place: 
 
 
 def _source_faults(name: str, table: Mapping[str, Any], place: Place) -> Iterator[tuple[str, Place]]:
-    given = [key for key in ("repo", "url", "page") if table.get(key)]
+    given = [key for key in ("repo", "url", "page", "packaged") if table.get(key)]
     if len(given) != 1:
-        yield f"checkpoint {name!r} needs exactly one of repo, url and page, and has {given or 'none'}", place
+        yield f"checkpoint {name!r} needs exactly one of repo, url, page and packaged, and has {given or 'none'}", place
     if bool(table.get("repo")) != bool(table.get("file")):
         yield f"checkpoint {name!r} needs repo and file together", place
     if not re.fullmatch(r"[0-9a-f]{0,64}", table.get("sha256", "")):

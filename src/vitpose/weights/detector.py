@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from vitpose.core.errors import InputError, UsageError, WeightsError
 from vitpose.core.files import atomic_path
 from vitpose.models.detector import DetectorSpec, PersonNet
 from vitpose.weights.adapt import check_finite, check_fit, wrong_shape
+from vitpose.weights.catalog import packaged_file
 from vitpose.weights.checkpoint import ENTRY
 from vitpose.weights.formats import RawWeights, read_weights
 from vitpose.weights.storage import to_half
@@ -135,5 +135,4 @@ def _described(raw: RawWeights) -> tuple[DetectorSpec, dict[str, Any]]:
 
 def packaged_detector() -> Path | None:
     """Return the detector that comes with the package, or None where this build carries none."""
-    path = Path(str(resources.files("vitpose").joinpath("weights", "embedded", PACKAGED)))
-    return path if path.is_file() else None
+    return packaged_file(PACKAGED)

@@ -7,7 +7,7 @@ from typing import Final
 
 from vitpose.core.errors import UsageError, WeightsError
 from vitpose.models.variants import HeadSpec
-from vitpose.weights.catalog import find_model, list_models, weights_cache
+from vitpose.weights.catalog import find_model, list_models, packaged_file, weights_cache
 from vitpose.weights.fetch import check_hash, fetch_hub_file, fetch_hub_folder, fetch_url
 from vitpose.weights.rows import CheckpointRow
 
@@ -70,6 +70,12 @@ def fetch_row(row: CheckpointRow) -> Path:
     Raises:
         WeightsError: it cannot be downloaded, has to be got by hand, or is not the published file.
     """
+    if row.packaged:
+        found = packaged_file(row.packaged)
+        if found is None:
+            raise WeightsError(f"{row.id}: this copy of the package lacks {row.packaged}; install vitpose again")
+        check_hash(found, row.sha256, remove=False)
+        return found
     own = weights_cache() / row.local_name
     if own.is_file():
         check_hash(own, row.sha256, remove=False)  # somebody may have put it there by hand

@@ -63,6 +63,7 @@ class CheckpointRow:
         file: file in that repository, or empty.
         url: address to download from, or empty.
         page: where to download it by hand when there is neither, or empty.
+        packaged: file that comes with the package, in ``weights/embedded``, or empty.
         sha256: the leading hex digits that are known: all 64, some, or none.
         scores: reported scores, the main one first.
         size_mb: size in 10^6 bytes where a source states it.
@@ -82,6 +83,7 @@ class CheckpointRow:
     file: str = ""
     url: str = ""
     page: str = ""
+    packaged: str = ""
     sha256: str = ""
     scores: tuple[Score, ...] = ()
     size_mb: float | None = None
@@ -95,15 +97,16 @@ class CheckpointRow:
         return replace(published_spec(self.architecture), name=self.id, heads=self.heads)
 
     @property
-    def source(self) -> Literal["hub", "url", "manual"]:
-        """How the file is to be had: from the hub, from an address, or by hand."""
-        return "hub" if self.repo else "url" if self.url else "manual"
+    def source(self) -> Literal["package", "hub", "url", "manual"]:
+        """How the file is to be had: with the package, from the hub, from an address, or by hand."""
+        return "package" if self.packaged else "hub" if self.repo else "url" if self.url else "manual"
 
     @property
     def where(self) -> str:
         """The place it comes from, for people."""
         hub = f"https://huggingface.co/{self.repo} ({self.file})"
-        return {"hub": hub, "url": self.url, "manual": f"download by hand from {self.page}"}[self.source]
+        by_hand = f"download by hand from {self.page}"
+        return {"package": "comes with this package", "hub": hub, "url": self.url, "manual": by_hand}[self.source]
 
     @property
     def local_name(self) -> str:
