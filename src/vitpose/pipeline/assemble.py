@@ -101,8 +101,8 @@ def load(  # noqa: PLR0913 - the one place where every choice of a user comes to
             raise UsageError(f"{name_or_path} was exported for dataset {next(iter(heads))!r}, not for {dataset!r}")
     else:
         loaded = find_model(name_or_path, dataset, skeleton)
-        chosen = loaded.model.spec.head(dataset).dataset
         heads = _heads(loaded, engine, device, dataset)
+        chosen = next(iter(heads)) if dataset is None else loaded.model.spec.head(dataset).dataset
         provenance = Provenance(name=loaded.name, sha256=loaded.sha256, version=__version__)
     options = Options(
         flip_test=flip_test,
