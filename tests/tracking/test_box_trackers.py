@@ -6,7 +6,7 @@ from vitpose.core.errors import UsageError
 from vitpose.tracking.base import UNTRACKED, track
 from vitpose.tracking.box_trackers import BOX_TRACKERS, BoxTracker
 
-pytest.importorskip("trackers", reason="the extra `video` is not installed")
+pytest.importorskip("trackers", reason="the extra `trackers` is not installed")
 
 
 @pytest.mark.parametrize("name", BOX_TRACKERS)

@@ -39,7 +39,7 @@ class BoxTracker:
         """
         if name not in BOX_TRACKERS:
             raise UsageError(f"unknown tracker {name!r}{nearest(name, BOX_TRACKERS)}")
-        library = require("trackers", "video", f"the tracker {name!r}")
+        library = require("trackers", "trackers", f"the tracker {name!r}")
         kind = getattr(library, BOX_TRACKERS[name])
         chosen = dict(options or {})
         known = [key for key in inspect.signature(kind.__init__).parameters if key != "self"]

@@ -13,7 +13,7 @@ from vitpose.models.pose import VitPose
 from vitpose.models.variants import HeadSpec
 from vitpose.weights.formats import read_weights
 from vitpose.weights.initialize import initialize_from_mae, initialize_from_pose
-from vitpose.weights.keymaps import detect
+from vitpose.weights.keymaps import PRE_TRAINED, detect
 from vitpose.weights.load import LoadedModel, load_model
 from vitpose.weights.locate import locate
 
@@ -38,8 +38,9 @@ def start_from(model: VitPose, skeletons: Mapping[str, Skeleton], source: str | 
     where = locate(source)
     if where.path.is_file() and where.path.suffix in (".pth", ".pt", ".bin", ".safetensors"):
         raw = read_weights(where.path)
-        if detect(raw.tensors) == "mae":
-            return initialize_from_mae(model, raw, "mae")
+        layout = detect(raw.tensors)
+        if layout in PRE_TRAINED:
+            return initialize_from_mae(model, raw, layout)
     loaded = load_model(source)
     notes = initialize_from_pose(model, loaded.model, loaded.source)
     if loaded.metadata.get("objective") == "masked":
