@@ -155,10 +155,10 @@ def fitted(config: RunConfig, material: Material, minutes: float, *, cpu: bool) 
         train(probe, folder, material=Material(train=few, people=material.people), display=Quiet(), cpu=cpu)
         lines = (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     rate = max(json.loads(line).get("people_per_s", 0.0) for line in lines)
-    # A tenth is kept for evaluations and saves.
-    epochs = max(int(0.9 * 60 * minutes * rate / len(material.train)), 1)
+    # The rest is for evaluations and saves.
+    epochs = max(int(0.85 * 60 * minutes * rate / len(material.train)), 1)
     log.info("%.0f people/s: %d epochs fit in %.1f minutes", rate, epochs, minutes)
-    every = max(epochs // 4, 1)
+    every = max(epochs // 3, 1)
     return replace(
         config,
         schedule=replace(config.schedule, epochs=epochs),

@@ -17,7 +17,7 @@ from vitpose.core.errors import InputError, UsageError
 PARTS = ("coco", "lspet", "lsp", "no_people")
 LIMIT = 59_000_000
 """Bytes in a part."""
-_OVERHEAD = 260
+_OVERHEAD = 150
 """What a zip archive writes about one file, at most, for names as short as these."""
 
 
@@ -47,11 +47,11 @@ def pack(data: Path, out: Path, *, limit: int = LIMIT) -> list[Path]:
 
 
 def grouped(files: Sequence[Path], limit: int) -> Iterable[list[Path]]:
-    """Cut a list of files where a part would become too large; labels count with a third of their size."""
+    """Cut a list of files where a part would become too large; labels count with a quarter of their size."""
     group: list[Path] = []
     total = 0
     for file in files:
-        size = file.stat().st_size // (3 if file.suffix == ".json" else 1) + _OVERHEAD
+        size = file.stat().st_size // (4 if file.suffix == ".json" else 1) + _OVERHEAD
         if size > limit:
             raise UsageError(f"{file} alone is larger than a part of {limit} bytes")
         if total + size > limit:
