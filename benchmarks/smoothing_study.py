@@ -84,7 +84,7 @@ def dance_clips(folder: Path) -> list[Clip]:
     data = np.load(folder / "dance" / "labels.npz")
     kept = ~data["is_user"]
     xy = data["kpts"][kept][np.argsort(data["frame"][kept], kind="stable"), :, :2].astype(float)
-    good = np.isfinite(xy).all(axis=-1)
+    good = data["kpts"][kept][np.argsort(data["frame"][kept], kind="stable"), :, 2] > 0
     for keypoint in range(xy.shape[1]):
         for axis in range(2):
             where = good[:, keypoint]
