@@ -1,6 +1,6 @@
 """How long does a model take a person on each engine, against `transformers` on the same weights, in one run?
 
-    python benchmarks/engines_speed.py [MODEL] [--device cuda] [--int8 PICTURES BOXES]
+    python benchmarks/engines_speed.py [MODEL] [--device cuda] [--int8 PICTURES BOXES [--int8-file FILE]]
 
 One picture with 1, 8 and 20 people; every engine and `transformers` (float32, its processor and post-processing, as
 documented) take turns. `--int8` also exports to int8, calibrated on people in PICTURES (boxes from the file BOXES);
@@ -15,32 +15,30 @@ from pathlib import Path
 from harness import write_result
 
 from vitpose.detectors.given import GivenBoxes
+from vitpose.engines.base import Engine
 from vitpose.engines.choose import candidates, machine
 from vitpose.engines.export import Target, export, open_exported
 from vitpose.engines.gate import Limits
 from vitpose.pipeline import bench
 from vitpose.pipeline.assemble import find_model
 from vitpose.pipeline.crops import collect_crops
+from vitpose.weights.load import LoadedModel
 
 
-def int8_rows(loaded, pictures: str, boxes: str, folder: str, settings: bench.Settings) -> dict:
-    """Export to int8 and measure the file beside fp32 PyTorch."""
+def int8_engine(loaded: LoadedModel, pictures: str, boxes: str, path: Path) -> tuple[Engine, str]:
+    """Return the int8 export of a model, made if it is not there, and what the gate says about it."""
     head = loaded.model.spec.head()
-    crops = collect_crops([pictures], head, loaded.model.spec.input_size, given=GivenBoxes.from_file(boxes), limit=32)
+    size = loaded.model.spec.input_size
     random = loaded.name.startswith("random:")
-    limits = Limits(p50=1e9, p99=1e9, keypoint_p50=1e9, oks=1e9) if random else Limits()
-    path = Path(folder) / "int8.xml"
-    target = Target(to="openvino", precision="int8")
-    report = export(
-        loaded.model, path, skeleton=loaded.skeletons[head.dataset], crops=crops, target=target, limits=limits
-    )
-    engine = open_exported(path)
-    rows = bench.measure_one(engine, loaded.model, settings)
-    return {
-        "gate": "not asked: random weights" if random else report.summary,
-        "kept": engine.description.kept,
-        "rows": rows,
-    }
+    verdict = "not asked: random weights"
+    if not path.is_file():
+        crops = collect_crops([pictures], head, size, given=GivenBoxes.from_file(boxes), limit=32)
+        limits = Limits(p50=1e9, p99=1e9, keypoint_p50=1e9, oks=1e9) if random else Limits()
+        target = Target(to="openvino", precision="int8")
+        skeleton = loaded.skeletons[head.dataset]
+        report = export(loaded.model, path, skeleton=skeleton, crops=crops, target=target, limits=limits)
+        verdict = verdict if random else report.summary
+    return open_exported(path), verdict
 
 
 def main() -> None:
@@ -50,6 +48,7 @@ def main() -> None:
     parser.add_argument("--people", default="1,8,20")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--int8", nargs=2, metavar=("PICTURES", "BOXES"))
+    parser.add_argument("--int8-file", type=Path, default=Path(tempfile.gettempdir()) / "engines_speed_int8.xml")
     given = parser.parse_args()
     loaded = find_model(given.model, None, None)
     settings = bench.Settings(
@@ -60,10 +59,10 @@ def main() -> None:
         transformers=True,
     )
     head = loaded.model.spec.head()
-    found = bench.bench(loaded.model, loaded.skeletons[head.dataset], settings)
+    extra, verdict = {}, None
     if given.int8:
-        with tempfile.TemporaryDirectory() as folder:
-            found["int8"] = int8_rows(loaded, *given.int8, folder, settings)
+        extra["openvino-int8"], verdict = int8_engine(loaded, *given.int8, given.int8_file)
+    found = bench.bench(loaded.model, loaded.skeletons[head.dataset], settings, extra=extra) | {"int8_gate": verdict}
     name = f"engines_speed_{loaded.model.spec.name.removeprefix('vitpose-')}_{given.device.partition(':')[0]}"
     write_result(
         name,

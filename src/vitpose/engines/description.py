@@ -30,7 +30,8 @@ class Description:
         precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``.
         end_to_end: the file also gives keypoints in crop pixels and scores.
         source: digest of the weights it was made from.
-        kept: operations that stayed in higher precision because they hurt.
+        kept: of an int8 file, the matrix products and convolutions in higher precision: those that hurt, and the
+            products inside attention, which are never quantised.
         written_by: package and version.
     """
 

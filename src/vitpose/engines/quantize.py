@@ -38,7 +38,7 @@ def quantize_graph(graph: Any, crops: Crops, excess: Score) -> tuple[Any, tuple[
         excess: from heatmaps of the first crops to how near the limits they are.
 
     Returns:
-        the quantised graph, and the names of the operations that stayed in higher precision.
+        the quantised graph, and the names of the matrix products and convolutions in higher precision.
 
     Raises:
         MissingExtraError: NNCF is not installed.

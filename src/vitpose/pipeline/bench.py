@@ -87,7 +87,14 @@ class Ours:
         return transform.to_image(xy.numpy())
 
 
-def bench(model: VitPose, skeleton: Skeleton, settings: Settings, *, dataset: str | None = None) -> dict[str, Any]:
+def bench(
+    model: VitPose,
+    skeleton: Skeleton,
+    settings: Settings,
+    *,
+    dataset: str | None = None,
+    extra: Mapping[str, Engine] | None = None,
+) -> dict[str, Any]:
     """Measure a model and return plain data.
 
     Args:
@@ -95,6 +102,7 @@ def bench(model: VitPose, skeleton: Skeleton, settings: Settings, *, dataset: st
         skeleton: of ``dataset``.
         settings: what is measured.
         dataset: which head; the first by default.
+        extra: more engines for that head, by name, ready to run: exported files for instance.
 
     Raises:
         UsageError: an unknown engine.
@@ -102,10 +110,9 @@ def bench(model: VitPose, skeleton: Skeleton, settings: Settings, *, dataset: st
     """
     head = model.spec.head(dataset)
     codec = Codec.for_head(head, model.spec.heatmap_size)
-    engines = {
-        name: make_engine(name, model, dataset=dataset, device=settings.device)
-        for name in dict.fromkeys(settings.engines)
-    }
+    named = dict.fromkeys(settings.engines)
+    engines = {name: make_engine(name, model, dataset=dataset, device=settings.device) for name in named}
+    engines |= extra or {}
     peer = TransformersPeer(model, skeleton, dataset=dataset, device=settings.device) if settings.transformers else None
     macs = count_macs(model.spec, dataset=dataset).total
     limits = {name: matmul_peak(_arithmetic(engine.name), settings.device) for name, engine in engines.items()}
@@ -250,23 +257,3 @@ def _add_ratios(rows: list[dict[str, Any]], people: int, seconds: dict[str, list
                     statistics.median((a["model"] + a["after"]) / (b["model"] + b["after"]) for a, b in pairs), 2
                 ),
             }
-
-
-def measure_one(engine: Engine, model: VitPose, settings: Settings) -> list[dict[str, Any]]:
-    """Measure an engine that has no name, an exported file for instance, alone.
-
-    Args:
-        engine: ready to run.
-        model: what it runs, for counting and decoding.
-        settings: batches and repeats.
-    """
-    head = model.spec.head(getattr(engine, "dataset", None))
-    codec = Codec.for_head(head, model.spec.heatmap_size)
-    macs = count_macs(model.spec, dataset=head.dataset).total
-    peak = matmul_peak(_arithmetic(engine.name), settings.device)
-    rows = []
-    for people in settings.batches:
-        path = Ours(engine, codec, Scene.made_up(people), square=head.square_box)
-        turns = take_turns({engine.name: partial(_ours, path)}, settings.repeats)[engine.name]
-        rows.append(_row(engine.name, people, turns, macs, peak, settings.price))
-    return rows
