@@ -110,7 +110,9 @@ VERBS = [line for line in commands(README) if line.startswith("vitpose ")]
 @pytest.mark.parametrize("line", VERBS)
 def test_the_commands_of_the_readme_run(line: str, home: Path, place: Path) -> None:
     done = execute(["-m", *shlex.split(line)], home, place)
-    if "--model animal" in line:  # an original checkpoint, which has no small stand-in: the error says where it would lie
+    if (
+        "--model animal" in line
+    ):  # an original checkpoint, which has no small stand-in: the error says where it would lie
         assert done.returncode == 5, done.stderr
         assert "it would lie in" in done.stderr
         return

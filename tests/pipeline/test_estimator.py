@@ -13,7 +13,8 @@ from vitpose.core.poses import Boxes
 from vitpose.core.skeleton import Skeleton
 from vitpose.engines.base import FakeEngine
 from vitpose.models.variants import HeadSpec
-from vitpose.pipeline.estimator import Head, Options, PoseEstimator, Threshold, pose_boxes
+from vitpose.pipeline.estimator import Head, Options, PoseEstimator, Threshold
+from vitpose.pipeline.refine import pose_boxes
 
 SIZE = Size(128, 96)
 SPOTS = Skeleton(name="spots", keypoints=("red", "green", "blue"))

@@ -14,6 +14,7 @@ from vitpose.cli.doctor import app as doctor_app
 from vitpose.cli.eval import evaluate
 from vitpose.cli.export import export
 from vitpose.cli.models import models
+from vitpose.cli.motion import motion
 from vitpose.cli.predict import predict
 from vitpose.cli.train import train
 from vitpose.core.errors import VitPoseError
@@ -32,6 +33,7 @@ app.command(name="models")(models)
 app.command(name="convert")(convert)
 app.command(name="train")(train)
 app.command(name="eval")(evaluate)
+app.command(name="motion")(motion)
 app.add_typer(doctor_app)
 app.command(name="export")(export)
 app.command(name="bench")(bench)

@@ -143,7 +143,7 @@ class PersonNet(nn.Module):
             inside = width
         self.stages = nn.ModuleList(stages)
         cells = spec.side // STRIDES[-1]
-        grid = sine_positions(inside, Size(cells, cells)).transpose(1, 2).unflatten(2, (cells, cells))
+        grid = torch.unflatten(sine_positions(inside, Size(cells, cells)).transpose(1, 2), 2, (cells, cells))
         self.register_buffer("positions", grid, persistent=False)
         self.blocks = nn.ModuleList(
             Block(FeedForward(inside, 2 * inside), spec.heads, Attention(), 1e-6, 0.0) for _ in range(spec.blocks)

@@ -21,6 +21,7 @@ from vitpose.detectors.base import Detector
 from vitpose.engines.base import Engine
 from vitpose.media.images import ImageSource, read_image
 from vitpose.models.variants import HeadSpec
+from vitpose.pipeline.refine import pose_boxes
 
 Image = NDArray[np.uint8]
 
@@ -31,13 +32,6 @@ PIXELS_IN_FLIGHT = 50_000_000
 """Pictures are worked on together until they add up to this many pixels."""
 
 IMAGES_IN_FLIGHT = 16
-
-_REFINE_GROWTH = 1.25
-"""A person reaches beyond the outermost keypoints (crown, fingers, toes). Measured on 1,640 COCO people with at least
-15 labelled keypoints: box over keypoint extent has the median 1.28 in width and 1.21 in height."""
-
-_REFINE_KEYPOINTS, _REFINE_SCORE = 4, 0.3
-"""A pose with fewer keypoints of this score says too little about where the person is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,25 +333,6 @@ class PoseEstimator:
             replace(first, xy=xy, scores=new, boxes=box)
             for first, xy, new, box in zip(poses, points, scores, boxes, strict=True)
         ]
-
-
-def pose_boxes(poses: Poses) -> NDArray[np.float32]:
-    """Return ``(people, 4)`` xyxy boxes round the keypoints that score at least 0.3, grown to hold the whole person.
-
-    Who has fewer than four such keypoints, or has them all on one spot, keeps the box they came with.
-    """
-    sure = poses.scores >= _REFINE_SCORE
-    low = np.where(sure[..., None], poses.xy, np.inf).min(axis=1, initial=np.inf)
-    high = np.where(sure[..., None], poses.xy, -np.inf).max(axis=1, initial=-np.inf)
-    first = poses.boxes.astype(np.float64)
-    enough = (sure.sum(axis=1) >= _REFINE_KEYPOINTS)[:, None]
-    corners = np.where(enough, np.concatenate([low, high], axis=1), first)
-    center, extent = (corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]
-    longest = extent.max(axis=1, keepdims=True, initial=0.0)
-    # Keypoints on a line (somebody seen from the side, lying) have no width of their own.
-    extent = np.maximum(extent, 0.25 * longest) * _REFINE_GROWTH
-    grown = np.concatenate([center - extent / 2, center + extent / 2], axis=1)
-    return np.where(enough & (longest >= 1), grown, first).astype(np.float32)
 
 
 def _batches(people: Sequence[int], size: int) -> Iterator[list[tuple[int, slice]]]:
