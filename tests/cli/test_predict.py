@@ -2,8 +2,10 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -180,7 +182,7 @@ def test_files_that_may_grow_no_more_are_not_left_half(photo: Path, tmp_path: Pa
         [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1, done.stderr
-    assert "File too large; nothing was left behind" in done.stderr
+    assert "File too large; no half of it was left" in done.stderr
     assert files(tmp_path / "poses") == ["coco_results.json"]
     assert json.loads((tmp_path / "poses" / "coco_results.json").read_text()) == [], "whole, and empty"
 
@@ -240,6 +242,37 @@ def test_a_missing_source_does_not_stop_the_others(run: Run, photo: Path, tmp_pa
     assert "gone.png does not exist" in err
     assert "list.txt, line 2" in err
     assert files(tmp_path / "poses") == ["photo.json"]
+
+
+def test_odd_and_long_names(run: Run, photo: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in (b"bad\xff.png", b"x" * 240 + b".png", "späße 1.png".encode()):
+        (folder / os.fsdecode(name)).write_bytes(photo.read_bytes())
+    code, _, err = run("predict", folder, *TINY, "--format", "json,coco,csv,parquet")
+    assert code == 0, err
+    assert len(files(tmp_path / "poses")) == 6
+    entries = json.loads((tmp_path / "poses" / "coco_results.json").read_text())
+    assert len({entry["image_id"] for entry in entries}) == 3
+
+
+def test_a_terminated_run_keeps_what_is_finished(photo: Path, tmp_path: Path) -> None:
+    for number in range(400):
+        (tmp_path / f"{number}.png").write_bytes(photo.read_bytes())
+    arguments = [sys.executable, "-m", "vitpose", "predict", str(tmp_path), *TINY, "--format", "json,coco"]
+    process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "poses" / "0.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "interrupted" in err
+    written = files(tmp_path / "poses")
+    assert not [name for name in written if ".part-" in name]
+    entries = json.loads((tmp_path / "poses" / "coco_results.json").read_text())
+    assert len(entries) == len(written) - 1
+    assert 0 < len(entries) < 401
 
 
 def test_nothing_of_the_users_is_written_over(run: Run, photo: Path, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_a_failure_keeps_the_old_file_and_leaves_nothing(tmp_path: Path) -> None
 
 def test_a_full_disk_is_one_clear_sentence(tmp_path: Path) -> None:
     with (
-        pytest.raises(VitPoseError, match="No space left on device; nothing was left behind"),
+        pytest.raises(VitPoseError, match="No space left on device; no half of it was left"),
         atomic_path(tmp_path / "a.json"),
     ):
         raise OSError(errno.ENOSPC, "No space left on device")

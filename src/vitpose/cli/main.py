@@ -54,6 +54,7 @@ def _common(
 ) -> None:
     logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, format="%(levelname)s: %(message)s")
     if not verbose:
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # the hub's client sets its logger up when it is imported
         for noisy in ("httpx", "urllib3", "transformers", "huggingface_hub", "filelock"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
 
@@ -68,4 +69,7 @@ def main() -> None:
     except BrokenPipeError:
         # Whoever read stdout has seen enough (`| head`); the interpreter must not try to flush it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        typer.echo(f"error: {error.strerror or error}: {error.filename or 'writing to the standard output'}", err=True)
         sys.exit(1)

@@ -1,6 +1,7 @@
 """``vitpose predict``: pictures and videos in, poses out."""
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -79,6 +80,7 @@ def predict(
     given = None if boxes is None else GivenBoxes.from_file(boxes, classes=wanted, threshold=box_threshold or 0.0)
     if given is not None and found:
         given.check_sources([source.location for source in found])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a stopped container keeps what is finished
     estimator = load(
         model,
         dataset=dataset,
@@ -94,6 +96,8 @@ def predict(
         max_people=max_people,
         batch_size=batch_size,
     )
+    if "overlay" in formats and any(source.kind == "video" for source in found):
+        typer.echo("overlays are drawn for pictures; videos give one JSON line a frame", err=True)
     with _Reporter(found, as_json=as_json) as reporter:
         for failure in missing:
             reporter.failure(failure)
@@ -136,10 +140,9 @@ def _finish(summary: "Summary", out: Path | None) -> None:
     where = f" -> {out}/" if out is not None else ""
     typer.echo(f"{_count(summary.pictures, 'picture')}, {_count(summary.people, 'pose')}{where}", err=True)
     if summary.failures:
-        typer.echo(f"{len(summary.failures)} failed:", err=True)
-        for failure in summary.failures:
-            typer.echo(f"  {failure.message}", err=True)
+        typer.echo(f"{len(summary.failures)} failed, named above", err=True)
     if summary.interrupted:
+        typer.echo("interrupted: what was finished until then is written", err=True)
         raise typer.Exit(130)
     if summary.failures:
         raise typer.Exit(4 if summary.pictures else InputError.exit_code)

@@ -124,4 +124,4 @@ def _commit(temporary: Path, target: Path) -> None:
 
 
 def _cannot_write(target: Path, error: OSError) -> VitPoseError:
-    return VitPoseError(f"cannot write {target}: {error.strerror or error}; nothing was left behind")
+    return VitPoseError(f"cannot write {target}: {error.strerror or error}; no half of it was left")

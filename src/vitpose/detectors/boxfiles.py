@@ -69,9 +69,12 @@ def read_box_file(path: str | Path) -> BoxFile:
         raise InputError(f"{path} cannot be read as a file of boxes: {error}") from error
     if not text.strip():
         raise InputError(f"{path} is empty; {_KNOWN_FORMS}")
-    if text.lstrip()[0] in "[{":
-        return _from_json(text, str(path))
-    return BoxFile(tuple(_from_lines(text, str(path))), {})
+    try:
+        if text.lstrip()[0] in "[{":
+            return _from_json(text, str(path))
+        return BoxFile(tuple(_from_lines(text, str(path))), {})
+    except (TypeError, KeyError, AttributeError, ValueError, RecursionError, csv.Error) as error:
+        raise InputError(f"{path} is not a file of boxes ({error}); {_KNOWN_FORMS}") from error
 
 
 def _from_json(text: str, path: str) -> BoxFile:

@@ -109,7 +109,7 @@ def export(
             for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == place.name):
                 file.replace(place.with_name(file.name))
     except OSError as error:
-        raise VitPoseError(f"cannot write {place}: {error.strerror or error}; nothing was left behind") from error
+        raise VitPoseError(f"cannot write {place}: {error.strerror or error}; no half of it was left") from error
     return report
 
 

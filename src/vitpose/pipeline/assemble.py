@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from vitpose._version import __version__
-from vitpose.core.errors import UsageError, WeightsError
+from vitpose.core.errors import UsageError, WeightsError, nearest
 from vitpose.core.poses import Boxes, Poses, Provenance, Setting
 from vitpose.core.skeleton import Skeleton, load_skeleton
 from vitpose.detectors.base import Detector, as_detector
@@ -182,6 +182,11 @@ def make_detectors(
     if name == EMBEDDED or is_detector(name):
         return LazyDetector(name, lambda: _embedded(name, search, device))
     source = DEFAULT_DETECTOR if name == "auto" else name
+    if "/" not in source and not Path(source).exists():
+        known = ("auto", "whole", EMBEDDED)
+        raise UsageError(
+            f"unknown detector {source!r}{nearest(source, known)} (or give a hub id, owner/name, or a folder)"
+        )
     wanted = {dataset: search.classes or DEFAULT_CLASSES.get(dataset, ("person",)) for dataset in datasets}
 
     @cache
@@ -238,6 +243,8 @@ def find_model(
     if isinstance(name_or_path, VitPose):
         return _from_object(name_or_path, name_or_path.spec.name, skeleton)
     name = str(name_or_path)
+    if not name.strip():
+        raise UsageError("the model has no name: give one from `vitpose models`, a hub id, a file or a folder")
     if name.startswith(RANDOM):
         spec = published_spec(name.removeprefix(RANDOM))
         log.warning("%s: the weights are random, so the poses mean nothing; this is for trying things out only", name)

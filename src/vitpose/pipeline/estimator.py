@@ -5,7 +5,7 @@ picture pixels, whatever the number of people.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias, overload
 
 import numpy as np
@@ -173,6 +173,12 @@ class PoseEstimator:
             settings=_settings(provenance or Provenance(), self.options),
         )
 
+    def __repr__(self) -> str:
+        return (
+            f"PoseEstimator({self._provenance.name or 'model'!r}, dataset {self.dataset!r} of {', '.join(self._heads)},"
+            f" {self.skeleton.name}, engine {self.engine.name}, detector {self._provenance.detector or None!r})"
+        )
+
     @property
     def engine(self) -> Engine:
         """Crops to heatmaps: ``engine(crops_uint8) -> heatmaps`` as float32."""
@@ -204,7 +210,15 @@ class PoseEstimator:
         )
 
     def with_options(self, **changes: Any) -> "PoseEstimator":
-        """Return an estimator with some ``Options`` changed; the weights are shared."""
+        """Return an estimator with some ``Options`` changed; the weights are shared.
+
+        Raises:
+            UsageError: there is no such option, or its value cannot work.
+        """
+        known = [field.name for field in fields(Options)]
+        for name in changes:
+            if name not in known:
+                raise UsageError(f"there is no option {name!r}{nearest(name, known)}")
         return PoseEstimator(
             self._heads,
             dataset=self.dataset,

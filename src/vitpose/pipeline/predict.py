@@ -5,7 +5,9 @@ short, so memory does not grow with the number of sources.
 """
 
 import contextlib
+import hashlib
 import itertools
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -41,6 +43,8 @@ FORMATS = ("json", "overlay", "coco", "csv", "parquet")
 _READ_AHEAD = 4
 
 _WRITE_BEHIND = 2 * IMAGES_IN_FLIGHT
+
+_LONGEST_NAME = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,8 @@ def predict_sources(
     """
     if any(source.kind == "video" for source in sources):
         require("av", "video", "reading videos")
+    if out is not None and out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file, and results need a folder: choose another one with --out")
     run = _Run(estimator, listeners or Listeners(), given)
     origins = _origins(sources, given, formats)
     if out is not None:
@@ -141,13 +147,27 @@ def predict_sources(
 def _origins(sources: Sequence[Source], given: GivenBoxes | None, formats: tuple[str, ...]) -> list[Origin]:
     """Name the results; ids are those of the file the boxes come from, where it has them."""
     reserved = {COCO_RESULTS, COCO_CATEGORIES} if {"json", "coco"} <= set(formats) else set()
-    names = [f"{source.name}-picture" if source.name in reserved else source.name for source in sources]
+    names = [_fitting(f"{source.name}-picture" if source.name in reserved else source.name) for source in sources]
     known = [None if given is None else given.image_id(source.location) for source in sources]
     ids = number_images(names) if None in known else known
     return [
-        Origin(name=name, source=source.location, image_id=name if number is None else number)
+        Origin(name=name, source=_readable(source.location), image_id=_readable(name) if number is None else number)
         for source, name, number in zip(sources, names, ids, strict=True)
     ]
+
+
+def _fitting(name: str) -> str:
+    """Shorten a name that file systems (255 bytes) have no room for once it has its ending."""
+    folder, slash, last = name.rpartition("/")
+    if len(os.fsencode(last)) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(os.fsencode(last)).hexdigest()[:12]
+    return f"{folder}{slash}{os.fsencode(last)[:_LONGEST_NAME].decode('utf-8', 'ignore')}-{digest}"
+
+
+def _readable(text: str) -> str:
+    """Replace what is not Unicode: file names may be any bytes, JSON and tables may not."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _protect(sources: Sequence[Source], origins: Sequence[Origin], out: Path, formats: tuple[str, ...]) -> None:
@@ -271,7 +291,7 @@ class _Run:
                         yield from self._frames(source, origin)
                         continue
                     with self._passing_over(source):
-                        yield self._picture(origin, future.result())
+                        yield self._picture(source, origin, future.result())
             finally:
                 for _, _, future in waiting:
                     if future is not None:
@@ -282,10 +302,10 @@ class _Run:
         try:
             yield
         except InputError as error:
-            self._fail(source.location, str(error))
+            self._fail(_readable(source.location), _readable(str(error)))
 
-    def _picture(self, origin: Origin, image: Image) -> _Loaded:
-        boxes = None if self.given is None else self.given.boxes_for(origin.source, image.shape[:2])
+    def _picture(self, source: Source, origin: Origin, image: Image) -> _Loaded:
+        boxes = None if self.given is None else self.given.boxes_for(source.location, image.shape[:2])
         return _Loaded(origin, image, boxes)
 
     def _frames(self, source: Source, origin: Origin) -> Iterator[_Loaded | _VideoEnd]:
