@@ -54,7 +54,7 @@ def test_everything_is_written_and_printed_as_json(labels: Path, tmp_path: Path)
     document = json.loads(result.stdout)
     assert document == json.loads(out.read_text()) == json.loads((report / "results.json").read_text())
     assert document["protocol"]["pictures"] == document["protocol"]["people"] == 2
-    assert document["protocol"]["model"]["model"] == MODEL
+    assert document["protocol"]["model"]["name"] == MODEL
     assert "without flip test" in document["protocol"]["text"]
     # The same weights twice: no difference at all.
     assert document["against"]["differences"]["ap"]["low"] == document["against"]["differences"]["ap"]["high"] == 0
