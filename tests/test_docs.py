@@ -105,14 +105,15 @@ def execute(arguments: list[str], home: Path, place: Path) -> subprocess.Complet
 
 
 VERBS = [line for line in commands(README) if line.startswith("vitpose ")]
+RUN = [line for line in VERBS if line.split()[1] in ("predict", "models")]
+NEED_DATA = [line for line in VERBS if line not in RUN]
 
 
-@pytest.mark.parametrize("line", VERBS)
+@pytest.mark.parametrize("line", RUN)
 def test_the_commands_of_the_readme_run(line: str, home: Path, place: Path) -> None:
     done = execute(["-m", *shlex.split(line)], home, place)
-    if (
-        "--model animal" in line
-    ):  # an original checkpoint, which has no small stand-in: the error says where it would lie
+    if "--model animal" in line:
+        # An original checkpoint, which has no small stand-in: the error says where it would lie.
         assert done.returncode == 5, done.stderr
         assert "it would lie in" in done.stderr
         return
@@ -120,8 +121,20 @@ def test_the_commands_of_the_readme_run(line: str, home: Path, place: Path) -> N
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("line", NEED_DATA)
+def test_the_commands_that_need_data_exist_as_written(line: str, home: Path, place: Path) -> None:
+    """Verb and options are those of the help page; the verbs' own tests run them on data."""
+    words = shlex.split(line)
+    verb = words[1:3] if words[1] == "doctor" else words[1:2]
+    done = execute(["-m", "vitpose", *verb, "--help"], home, place)
+    assert done.returncode == 0, done.stderr
+    for option in [word for word in words if word.startswith("-")]:
+        assert option in done.stdout
+
+
 def test_the_readme_has_commands_at_all() -> None:
-    assert len(VERBS) >= 4
+    assert len(RUN) >= 4
+    assert len(NEED_DATA) >= 4
 
 
 @pytest.mark.parametrize("code", blocks(README, "python"))
