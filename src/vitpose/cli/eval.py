@@ -152,6 +152,7 @@ def _gates(texts: list[str]) -> dict[str, float]:
     gates: dict[str, float] = {}
     for text in texts:
         name, _, number = text.rpartition("=")
+        name = name.strip().lower()
         try:
             gates[name] = float(number)
         except ValueError:

@@ -31,16 +31,30 @@ def load_preprocess(name: str, model_type: str) -> Preprocess:
         OSError: the settings are not to be had.
         ValueError: the settings are not understood.
     """
-    from transformers import AutoImageProcessor
-
+    settings = _settings(name)
     if model_type == "rf_detr":
-        return _RfDetr(_settings(name), name)
-    processor = AutoImageProcessor.from_pretrained(name, backend="pil")
+        return _RfDetr(settings, name)
+    processor = _pillow_class(settings, name).from_dict(settings)
 
     def preprocess(image: NDArray[np.uint8]) -> dict[str, Tensor]:
         return dict(processor(images=image, return_tensors="pt", input_data_format="channels_last"))
 
     return preprocess
+
+
+def _pillow_class(settings: dict[str, Any], name: str) -> Any:
+    """Return the processor class built on Pillow.
+
+    It is looked up by name because ``AutoImageProcessor`` itself asks for torchvision in some releases (5.17).
+    """
+    import transformers
+
+    kind = str(settings.get("image_processor_type") or settings.get("feature_extractor_type") or "")
+    kind = kind.removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
+    found = getattr(transformers, f"{kind}Pil", None)
+    if not kind or found is None:
+        raise ValueError(f"{name} asks for the preprocessing {kind!r}, which transformers has no Pillow version of")
+    return found
 
 
 def _settings(name: str) -> dict[str, Any]:
