@@ -190,7 +190,7 @@ def test_an_engine_works_after_a_fork(exported, to):
     child = context.Process(target=_in_child, args=(engine, pixels, queue), daemon=True)
     child.start()
     try:
-        assert np.array_equal(queue.get(timeout=20), expected)
+        assert np.array_equal(queue.get(timeout=120), expected)
     finally:
         child.kill()
         child.join()

@@ -34,7 +34,7 @@ def test_rows_add_up():
         assert all(times[stage] > 0 for stage in ("before", "model", "after", "total"))
         assert times["total"] * row["people"] == pytest.approx(row["latency_ms"], rel=0.01)
         assert row["people_a_second"] == pytest.approx(1000 / times["total"], rel=0.02)
-        assert 0 < row["fraction_of_peak"] < 1.5
+        assert 0 <= row["fraction_of_peak"] < 1.5  # rounded; a tiny model on a busy machine reaches next to nothing
         assert row["cost_a_million_people"] == pytest.approx(2 * row["hours_a_million_people"], rel=0.3, abs=0.02)
     assert found["peak_memory_mib"] > 50
 

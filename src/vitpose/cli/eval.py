@@ -75,6 +75,7 @@ def evaluate(
             device=device,
             batch_size=batch_size,
             flip_test=flip_test,
+            engine="eager",  # a measurement must repeat; "auto" may change engines on the way
         )
         groups = [group.strip() for group in metrics.split(",")] if metrics else None
         with _Progress(name) as progress:
