@@ -16,10 +16,12 @@ RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "transformers", "numpy", "opencv-python-headless", "faster-coco-eval", "pycocotools", "accelerate")
 
 
-def interleaved(sides: Mapping[str, Callable[[], object]], repeats: int = 7) -> dict[str, list[float]]:
-    """Time each side ``repeats`` times, taking turns, after one round to warm up; seconds by side.
+def interleaved(sides: Mapping[str, Callable[[], object]], repeats: int = 7, calls: int = 1) -> dict[str, list[float]]:
+    """Time each side ``repeats`` times, taking turns, after one round to warm up; seconds a call by side.
 
-    Turns matter: on a shared machine a slow minute then hits both sides alike.
+    Turns matter: on a shared machine a slow minute then hits both sides alike. With ``calls`` above 1 a turn is so many
+    calls in a row and its time their mean, as in a run over many pictures: without, every call of a few milliseconds is
+    the first one after something else, with cold caches and sleeping threads.
     """
     for side in sides.values():
         side()
@@ -27,8 +29,9 @@ def interleaved(sides: Mapping[str, Callable[[], object]], repeats: int = 7) -> 
     for _ in range(repeats):
         for name, side in sides.items():
             start = time.perf_counter()
-            side()
-            seconds[name].append(time.perf_counter() - start)
+            for _ in range(calls):
+                side()
+            seconds[name].append((time.perf_counter() - start) / calls)
     return seconds
 
 
