@@ -53,7 +53,7 @@ def predict(
     flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored crop.")] = False,
     refine: Annotated[bool, typer.Option("--refine", help="Second pass on the box of the first pose.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    engine: Annotated[str, typer.Option(help="auto, eager, compiled, onnxruntime or openvino; see docs/engines.md.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, eager, compiled, onnxruntime, openvino.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Crops a model call.")] = 32,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Take sub-folders too.")] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("poses"),
