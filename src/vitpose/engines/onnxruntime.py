@@ -92,6 +92,8 @@ class OnnxRuntimeEngine:
             if self._process == 0:
                 raise UsageError(f"engine {self.name} is closed")
             if self._process != os.getpid():
+                # Freeing the parent's session would wait for threads that are not here.
+                self._parents = self._session
                 self._session, self._process = self._start(), os.getpid()
             return self._session
 
