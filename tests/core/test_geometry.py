@@ -1,5 +1,6 @@
 """The one transform between a picture and a model's input."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -96,7 +97,6 @@ def test_warp_shows_what_the_points_say() -> None:
 
 
 def test_warp_equals_a_warp_of_the_whole_picture(rng: np.random.Generator) -> None:
-    cv2 = pytest.importorskip("cv2")
     image = rng.integers(0, 256, (211, 317, 3), dtype=np.uint8)
     people = np.array([[10, 10, 60, 120], [-40, -30, 50, 60], [250, 150, 400, 300], [0, 0, 317, 211]], float)
     transform = CropTransform.from_boxes(people, Size(128, 96))
