@@ -7,7 +7,8 @@ import pytest
 
 from vitpose.core.errors import InputError, UsageError
 from vitpose.core.geometry import Size
-from vitpose.core.poses import Boxes, Poses, Provenance
+from vitpose.core.poses import Boxes, Poses
+from vitpose.core.provenance import Provenance
 from vitpose.core.skeleton import load_skeleton
 
 COCO = load_skeleton("coco17")
@@ -46,6 +47,35 @@ def test_json_round_trip_keeps_every_bit(people: int, tracked: bool) -> None:
     assert back.to_dict() == poses.to_dict()
 
 
+def with_extras(people: int = 3) -> Poses:
+    rng = np.random.default_rng(5)
+    return some_poses(people, p_correct=rng.random((people, 17)), raw_xy=rng.uniform(0, 600, (people, 17, 2)))
+
+
+def test_probabilities_and_raw_points_go_everywhere_their_person_goes() -> None:
+    poses = with_extras()
+    back = Poses.from_dict(json.loads(json.dumps(poses.to_dict())))
+    for name in ("p_correct", "raw_xy"):
+        np.testing.assert_array_equal(getattr(back, name), getattr(poses, name))
+        np.testing.assert_array_equal(getattr(poses[[2, 0]], name), getattr(poses, name)[[2, 0]])
+        assert not getattr(poses, name).flags.writeable
+    table = poses.to_table()
+    np.testing.assert_array_equal(table["p_correct"].to_numpy(), poses.p_correct.ravel())
+    raw = np.stack([table["raw_x"].to_numpy(), table["raw_y"].to_numpy()], axis=-1)
+    np.testing.assert_array_equal(raw.reshape(3, 17, 2), poses.raw_xy)
+
+
+def test_without_them_documents_and_tables_are_as_before() -> None:
+    poses, extra = some_poses(), with_extras()
+    assert (poses.p_correct, poses.raw_xy, poses[1].p_correct) == (None, None, None)
+    assert set(extra.to_dict()["people"][0]) - set(poses.to_dict()["people"][0]) == {"p_correct", "raw_xy"}
+    assert set(extra.to_table().column_names) - set(poses.to_table().column_names) == {"p_correct", "raw_x", "raw_y"}
+    document = extra.to_dict()
+    del document["people"][1]["p_correct"]
+    with pytest.raises(InputError, match="p_correct"):
+        Poses.from_dict(document)
+
+
 def test_results_cannot_be_changed_and_do_not_share_the_callers_arrays() -> None:
     xy = np.zeros((1, 17, 2), np.float32)
     poses = some_poses(1, xy=xy)
@@ -57,7 +87,7 @@ def test_results_cannot_be_changed_and_do_not_share_the_callers_arrays() -> None
         poses.xy = xy  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("field", ["xy", "scores", "box_scores", "track_ids"])
+@pytest.mark.parametrize("field", ["xy", "scores", "box_scores", "track_ids", "p_correct", "raw_xy"])
 def test_wrong_shapes_are_refused(field: str) -> None:
     with pytest.raises(UsageError, match=field):
         some_poses(3, **{field: np.zeros((2, 5))})

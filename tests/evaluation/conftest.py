@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from vitpose.core.geometry import Size
-from vitpose.core.poses import Boxes, Poses, Provenance
+from vitpose.core.poses import Boxes, Poses
+from vitpose.core.provenance import Provenance
 from vitpose.core.skeleton import Skeleton, load_skeleton
 from vitpose.data.records import ImageEntry, LabelledSet, PersonRecord
 

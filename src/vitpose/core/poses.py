@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from vitpose.core.errors import InputError, UsageError
 from vitpose.core.extras import require
 from vitpose.core.geometry import Size, as_boxes, xyxy_to_xywh
+from vitpose.core.provenance import Provenance
 from vitpose.core.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -25,6 +26,15 @@ COUNTED_SCORE = 0.2
 
 _FILLED: Any = None
 """Default of fields that ``__post_init__`` fills with one value a person."""
+
+
+_UNKNOWN = Provenance()
+
+_OPTIONAL = ("track_ids", "p_correct", "raw_xy")
+"""Fields of ``Poses`` with one row a person that may be None."""
+
+_IN_DOCUMENTS = ("p_correct", "raw_xy")
+"""Those that a document leaves out when there are none."""
 
 
 Selection = int | slice | NDArray[Any] | Sequence[int]
@@ -99,49 +109,6 @@ class Boxes:
         return Boxes(self.xyxy[chosen], self.scores[chosen], tuple(self.labels[i] for i in chosen))
 
 
-Setting = str | float | bool | None | tuple[str, ...] | tuple[float, ...]
-
-_PROVENANCE = ("name", "dataset", "sha256", "engine", "detector", "version")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
-    """Where a result comes from: enough to make it again.
-
-    Attributes:
-        name: what the model is called: catalogue id, hub id or file.
-        dataset: the head that was used.
-        sha256: of the weights.
-        engine: what ran the model, and where.
-        detector: what found the boxes; empty when they were given.
-        version: of this package.
-        settings: what was chosen besides, as pairs of name and JSON value.
-    """
-
-    name: str = ""
-    dataset: str = ""
-    sha256: str = ""
-    engine: str = ""
-    detector: str = ""
-    version: str = ""
-    settings: tuple[tuple[str, Setting], ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for a result file."""
-        plain = {field: getattr(self, field) for field in _PROVENANCE}
-        settings = {key: list(value) if isinstance(value, tuple) else value for key, value in self.settings}
-        return plain | {"settings": settings}
-
-    @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "Provenance":
-        """Read what ``to_dict`` wrote; fields of newer versions are ignored."""
-        settings = tuple(
-            (str(key), tuple(value) if isinstance(value, list) else value)
-            for key, value in plain.get("settings", {}).items()
-        )
-        return cls(**{field: str(plain.get(field, "")) for field in _PROVENANCE}, settings=settings)
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Poses:
     """The poses in one picture. All keypoints of all people are always there; a low score marks a doubtful one.
@@ -153,6 +120,9 @@ class Poses:
         box_scores: ``(people,)`` float32.
         labels: class name of each box.
         track_ids: ``(people,)`` int64, or None when nothing was tracked.
+        p_correct: ``(people, keypoints)`` float32, the probability that the keypoint lies within the OKS 0.5 tolerance
+            (``metrics.calibration``), or None when the model's scores were never calibrated.
+        raw_xy: ``(people, keypoints, 2)`` float32, the points before smoothing where ``xy`` is smoothed, else None.
         skeleton: names, edges, mirror pairs.
         image_size: size of the upright picture.
         threshold: the score below which a keypoint counts as not seen: one number, or one a keypoint.
@@ -168,7 +138,9 @@ class Poses:
     labels: tuple[str, ...] = _FILLED
     track_ids: NDArray[np.int64] | None = None
     threshold: float | NDArray[np.float32] = 0.3
-    model: Provenance = Provenance()
+    model: Provenance = _UNKNOWN
+    p_correct: NDArray[np.float32] | None = None
+    raw_xy: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and freeze the arrays (copies: the caller's stay his).
@@ -182,11 +154,14 @@ class Poses:
             "scores": (np.float32, (people, keypoints)),
             "boxes": (np.float32, (people, 4)),
             "box_scores": (np.float32, (people,)),
+            "track_ids": (np.int64, (people,)),
+            "p_correct": (np.float32, (people, keypoints)),
+            "raw_xy": (np.float32, (people, keypoints, 2)),
         }
         for name, (dtype, shape) in shapes.items():
-            object.__setattr__(self, name, _frozen(getattr(self, name), dtype, shape, name))
-        if self.track_ids is not None:
-            object.__setattr__(self, "track_ids", _frozen(self.track_ids, np.int64, (people,), "track_ids"))
+            values = getattr(self, name)
+            if values is not None or name not in _OPTIONAL:
+                object.__setattr__(self, name, _frozen(values, dtype, shape, name))
         labels = ("person",) * people if self.labels is None else tuple(self.labels)
         if len(labels) != people:
             raise UsageError(f"{len(labels)} labels for {people} people")
@@ -208,7 +183,7 @@ class Poses:
             boxes=self.boxes[chosen],
             box_scores=self.box_scores[chosen],
             labels=tuple(self.labels[i] for i in chosen),
-            track_ids=None if self.track_ids is None else self.track_ids[chosen],
+            **{name: values[chosen] for name in _OPTIONAL if (values := getattr(self, name)) is not None},
         )
 
     def __repr__(self) -> str:
@@ -249,7 +224,7 @@ class Poses:
         """Return plain data in the documented schema (``docs/schema.md``); numbers keep float32 precision."""
         boxes, box_scores, scores = _numbers(self.boxes), _numbers(self.box_scores), _numbers(self.score)
         keypoints = _numbers(np.concatenate([self.xy, self.scores[..., None]], axis=-1))
-        people = [
+        people: list[dict[str, Any]] = [
             {
                 "box_xyxy": boxes[i],
                 "box_score": box_scores[i],
@@ -260,6 +235,10 @@ class Poses:
             }
             for i in range(len(self))
         ]
+        for name in _IN_DOCUMENTS:
+            if getattr(self, name) is not None:
+                for person, values in zip(people, _numbers(getattr(self, name)), strict=True):
+                    person[name] = values
         threshold = self.threshold
         return {
             "schema": SCHEMA,
@@ -295,6 +274,7 @@ class Poses:
                 image_size=Size(plain["image"]["height"], plain["image"]["width"]),
                 threshold=plain["threshold"],
                 model=Provenance.from_dict(plain["model"]),
+                **{name: _of_everybody(people, name) for name in _IN_DOCUMENTS},
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{where}: not a valid {SCHEMA} file: {error!r}") from error
@@ -360,9 +340,23 @@ class Poses:
                 "y": arrow.array(self.xy[..., 1].ravel()),
                 "score": arrow.array(self.scores.ravel()),
                 "visible": arrow.array(self.visible.ravel()),
+                **({} if self.p_correct is None else {"p_correct": arrow.array(self.p_correct.ravel())}),
+                **(
+                    {}
+                    if self.raw_xy is None
+                    else {
+                        name: arrow.array(self.raw_xy[..., axis].ravel())
+                        for axis, name in enumerate(("raw_x", "raw_y"))
+                    }
+                ),
             }
         )
         return table
+
+
+def _of_everybody(people: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float32] | None:
+    """Return a field that is left out where there is none; without people there is no telling."""
+    return np.array([person[name] for person in people], np.float32) if people and name in people[0] else None
 
 
 def _numbers(values: ArrayLike) -> Any:

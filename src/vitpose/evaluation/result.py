@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vitpose.core.poses import Poses, Provenance
+from vitpose.core.poses import Poses
+from vitpose.core.provenance import Provenance
 from vitpose.evaluation.people import People, Picture
 from vitpose.metrics.breakdown import Slice
 from vitpose.metrics.calibration import Calibration, Reliability

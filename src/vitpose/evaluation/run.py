@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from vitpose.core.errors import UsageError
-from vitpose.core.poses import Boxes, Poses, Provenance
+from vitpose.core.poses import Boxes, Poses
+from vitpose.core.provenance import Provenance
 from vitpose.data.records import LabelledSet
 from vitpose.evaluation.boxes import boxes_from_file
 from vitpose.evaluation.people import (

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from vitpose._version import __version__
 from vitpose.core.errors import UsageError, WeightsError, nearest
-from vitpose.core.poses import Boxes, Poses, Provenance, Setting
+from vitpose.core.poses import Boxes, Poses
+from vitpose.core.provenance import Provenance, Setting
 from vitpose.core.skeleton import Skeleton, load_skeleton
 from vitpose.detectors.base import Detector, as_detector
 from vitpose.detectors.embedded import EmbeddedDetector

@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 from vitpose.codec.codec import Codec
 from vitpose.core.errors import InputError, UsageError, nearest
 from vitpose.core.geometry import CropTransform, Size
-from vitpose.core.poses import Boxes, Poses, Provenance, Setting
+from vitpose.core.poses import Boxes, Poses
+from vitpose.core.provenance import Provenance, Setting
 from vitpose.core.skeleton import Skeleton
 from vitpose.detectors.base import Detector
 from vitpose.engines.base import Engine
