@@ -222,8 +222,12 @@ class Poses:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data in the documented schema (``docs/schema.md``); numbers keep float32 precision."""
-        boxes, box_scores, scores = _numbers(self.boxes), _numbers(self.box_scores), _numbers(self.score)
-        keypoints = _numbers(np.concatenate([self.xy, self.scores[..., None]], axis=-1))
+        boxes, box_scores, scores = (
+            shortest_decimals(self.boxes),
+            shortest_decimals(self.box_scores),
+            shortest_decimals(self.score),
+        )
+        keypoints = shortest_decimals(np.concatenate([self.xy, self.scores[..., None]], axis=-1))
         people: list[dict[str, Any]] = [
             {
                 "box_xyxy": boxes[i],
@@ -237,21 +241,27 @@ class Poses:
         ]
         for name in _IN_DOCUMENTS:
             if getattr(self, name) is not None:
-                for person, values in zip(people, _numbers(getattr(self, name)), strict=True):
+                for person, values in zip(people, shortest_decimals(getattr(self, name)), strict=True):
                     person[name] = values
         threshold = self.threshold
         return {
             "schema": SCHEMA,
             "image": {"height": self.image_size.height, "width": self.image_size.width},
             "skeleton": self.skeleton.to_dict(),
-            "threshold": _numbers(threshold) if isinstance(threshold, np.ndarray) else float(threshold),
+            "threshold": shortest_decimals(threshold) if isinstance(threshold, np.ndarray) else float(threshold),
             "model": self.model.to_dict(),
             "people": people,
         }
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any], *, where: str = "poses") -> "Poses":
+    def from_dict(cls, plain: Mapping[str, Any], *, where: str = "poses", skeleton: Skeleton | None = None) -> "Poses":
         """Read what ``to_dict`` wrote.
+
+        Args:
+            plain: the document.
+            where: names it in messages.
+            skeleton: that of the document when the caller has it already; checking one takes ten times as long as the
+                rest, and a film has as many as frames.
 
         Raises:
             InputError: another schema, or fields that are missing or of the wrong kind.
@@ -260,7 +270,8 @@ class Poses:
             raise InputError(f"{where}: schema is {plain.get('schema')!r}, this version reads {SCHEMA!r}")
         try:
             people = plain["people"]
-            skeleton = Skeleton.from_dict(plain["skeleton"], where=where)
+            if skeleton is None:
+                skeleton = Skeleton.from_dict(plain["skeleton"], where=where)
             points = np.array([person["keypoints"] for person in people], np.float32).reshape(-1, len(skeleton), 3)
             ids = [person["track_id"] for person in people]
             return cls(
@@ -287,8 +298,8 @@ class Poses:
             category_id: the category of everybody, or one a label.
         """
         triples = np.concatenate([self.xy, self.scores[..., None]], axis=-1)
-        keypoints = _numbers(triples.reshape(len(self), 3 * len(self.skeleton)))
-        boxes, scores = _numbers(xyxy_to_xywh(self.boxes)), _numbers(self.score)
+        keypoints = shortest_decimals(triples.reshape(len(self), 3 * len(self.skeleton)))
+        boxes, scores = shortest_decimals(xyxy_to_xywh(self.boxes)), shortest_decimals(self.score)
         entries = []
         for i in range(len(self)):
             entry: dict[str, Any] = {
@@ -359,7 +370,7 @@ def _of_everybody(people: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.
     return np.array([person[name] for person in people], np.float32) if people and name in people[0] else None
 
 
-def _numbers(values: ArrayLike) -> Any:
+def shortest_decimals(values: ArrayLike) -> Any:
     """Return nested lists of the shortest decimals that read back to the same float32 numbers."""
     array = np.asarray(values, dtype=np.float32)
     # numpy writes float32 in its shortest exact form; one conversion of the whole array is 20 times faster than many.
