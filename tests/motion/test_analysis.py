@@ -6,7 +6,7 @@ from synthetic import COCO17, series_of, standing, walker
 
 from vitpose.core.errors import InputError, UsageError
 from vitpose.core.skeleton import load_skeleton
-from vitpose.motion.angle_list import AngleSpec, builtin_angle_lists, load_angles
+from vitpose.motion.angle_list import AngleSpec, builtin_angle_lists, default_angles, load_angles
 from vitpose.motion.angles import angle_curves, angle_deg, angle_sd_deg
 from vitpose.motion.gait import analyse_gait
 from vitpose.motion.measures import (
@@ -130,6 +130,20 @@ def test_wrong_lists_say_where(text: str, message: str, tmp_path) -> None:
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         load_angles(path, COCO17)
+
+
+@pytest.mark.parametrize("name", ["coco25", "wholebody133", "halpe136", "humanart17", "mpii16"])
+def test_a_skeleton_without_a_list_of_its_own_gets_what_suits_it(name: str) -> None:
+    skeleton = load_skeleton(name)
+    specs = default_angles(skeleton)
+    assert {"left_knee_flexion", "right_elbow_flexion"} <= {spec.name for spec in specs}
+    assert all(set(spec.keypoints) <= set(skeleton.keypoints) for spec in specs)
+    assert default_angles(COCO17) == load_angles("coco17", COCO17)
+
+
+def test_a_face_has_no_angles() -> None:
+    with pytest.raises(UsageError, match=r"face68.*toml"):
+        default_angles(load_skeleton("face68"))
 
 
 def test_an_unknown_list_names_the_nearest() -> None:

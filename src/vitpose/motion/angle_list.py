@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vitpose.core.errors import InputError, UsageError, nearest
-from vitpose.core.skeleton import Skeleton
+from vitpose.core.skeleton import Skeleton, load_skeleton
 from vitpose.core.toml_lines import line_of
 
 KEYS = ("name", "keypoints", "sign", "zero_deg", "signed")
@@ -60,6 +60,29 @@ def load_angles(source: str | Path, skeleton: Skeleton) -> tuple[AngleSpec, ...]
             raise InputError(f"{where}{f', line {line}' if line else ''}: {fault}")
         specs.append(AngleSpec(**{**entry, "keypoints": tuple(entry["keypoints"])}))
     return tuple(specs)
+
+
+def default_angles(skeleton: Skeleton) -> tuple[AngleSpec, ...]:
+    """Return the angles for a skeleton when no list was named.
+
+    That is the list of its own name, or else what ``skeleton`` has the keypoints for of the list that suits it best.
+
+    Raises:
+        UsageError: no list that comes with the package has an angle for these keypoints.
+    """
+    known = builtin_angle_lists()
+    if skeleton.name in known:
+        return load_angles(skeleton.name, skeleton)
+    has = set(skeleton.keypoints)
+    lists = [load_angles(name, load_skeleton(name)) for name in known]
+    usable = [tuple(one for one in specs if has.issuperset(one.keypoints)) for specs in lists]
+    best = max(usable, key=len)
+    if not best:
+        raise UsageError(
+            f"no list of angles suits the keypoints of {skeleton.name!r}: write one as docs/motion.md shows and give"
+            " its .toml file"
+        )
+    return best
 
 
 def builtin_angle_lists() -> tuple[str, ...]:

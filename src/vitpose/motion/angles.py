@@ -12,6 +12,9 @@ from vitpose.motion.series import LEAST_SCORE, TrackSeries, segments
 
 Floats = NDArray[np.float64]
 
+PERSON_SHARE = 0.53
+"""Mean share of the box's area that a person fills, in COCO's training labels."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AngleCurve:
@@ -37,11 +40,12 @@ class AngleCurve:
 def position_sd(series: TrackSeries) -> Floats:
     """Return ``(rows, keypoints)`` standard deviation of each coordinate in pixels.
 
-    COCO's sigma times the person's size is how far annotators are apart, both coordinates together (COCO keypoint
-    evaluation); that is what a keypoint of score 1 is taken to be worth, and score s is 1 / s times as much error. It
-    is a model, not a calibration: scores are peaks of heatmaps. Smoothing makes the curve better than this says.
+    COCO's sigma times the root of the person's area is how far annotators are apart, both coordinates together (COCO
+    keypoint evaluation); a person fills about half of the box. That is what a keypoint of score 1 is taken to be worth,
+    and score s is 1 / s times as much error. It is a model, not a calibration: scores are peaks of heatmaps. Smoothing
+    makes the curve better than this says.
     """
-    scale = series.skeleton.sigma_array * series.sizes[:, None] / np.sqrt(2)
+    scale = series.skeleton.sigma_array * series.sizes[:, None] * np.sqrt(PERSON_SHARE / 2)
     return np.asarray(scale / np.clip(series.scores, LEAST_SCORE, 1.0))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from vitpose.core.errors import UsageError
 from vitpose.core.poses import Poses
 from vitpose.motion.analyse import AnalysisSettings, PersonMotion, analyse
-from vitpose.motion.angle_list import load_angles
+from vitpose.motion.angle_list import default_angles, load_angles
 from vitpose.motion.clip import Clip, read_clip
 from vitpose.motion.measures import scale_from_length
 from vitpose.motion.preset import Preset
@@ -45,7 +45,7 @@ class Measurement:
 
     Attributes:
         settings: what is done and measured.
-        angles: name of a list of angles or its ``.toml`` file; empty: the one named after the skeleton.
+        angles: name of a list of angles or its ``.toml`` file; empty: what suits the skeleton.
         length: scale by a known length; None leaves pixels.
         max_people: how many people there are, for a video that has no track ids yet; None: no limit.
         tables: ``csv`` or ``parquet``.
@@ -84,7 +84,7 @@ def measure_film(results: Path, out: Path, measurement: Measurement | None = Non
     chosen = measurement or Measurement()
     clip = _with_ids(_raw(read_clip(results)), chosen.max_people)
     skeleton = clip.frames[0].skeleton
-    specs = load_angles(chosen.angles or skeleton.name, skeleton)
+    specs = load_angles(chosen.angles, skeleton) if chosen.angles else default_angles(skeleton)
     settings = chosen.settings if chosen.length is None else _scaled(chosen.settings, clip, chosen.length)
     people = analyse(clip.frames, clip.times_s, specs, settings)
     tables = write_tables(people, out, chosen.tables)
