@@ -22,7 +22,8 @@ from vitpose.evaluation.run import compare, evaluate
 from vitpose.metrics.calibration import Calibration
 from vitpose.metrics.coco import evaluate_crowdpose, evaluate_keypoints
 from vitpose.models.variants import COCO_HEAD
-from vitpose.pipeline.estimator import Head, PoseEstimator
+from vitpose.pipeline.estimator import PoseEstimator
+from vitpose.pipeline.head import Head
 
 Make = Callable[..., Any]
 

@@ -11,7 +11,9 @@ from vitpose.codec.codec import Codec
 from vitpose.core.geometry import Size, xyxy_to_xywh
 from vitpose.core.skeleton import Skeleton
 from vitpose.models.variants import HeadSpec
-from vitpose.pipeline.estimator import Head, Options, PoseEstimator
+from vitpose.pipeline.estimator import PoseEstimator
+from vitpose.pipeline.head import Head
+from vitpose.pipeline.options import Options
 
 CROP, HEATMAP = Size(256, 192), Size(64, 48)
 BLANK = np.zeros((480, 640, 3), np.uint8)

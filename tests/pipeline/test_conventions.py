@@ -11,7 +11,9 @@ import pytest
 from vitpose.core.geometry import Size
 from vitpose.core.skeleton import Skeleton
 from vitpose.models.variants import HeadSpec
-from vitpose.pipeline.estimator import Head, Options, PoseEstimator
+from vitpose.pipeline.estimator import PoseEstimator
+from vitpose.pipeline.head import Head
+from vitpose.pipeline.options import Options
 
 SIZE, MAP = Size(256, 192), Size(64, 48)
 BOXES = np.array([[40.0, 30.0, 140.0, 230.0], [200.5, 50.25, 380.0, 110.75]])

@@ -13,7 +13,9 @@ from vitpose.core.poses import Boxes
 from vitpose.core.skeleton import Skeleton
 from vitpose.engines.base import FakeEngine
 from vitpose.models.variants import HeadSpec
-from vitpose.pipeline.estimator import Head, Options, PoseEstimator, Threshold
+from vitpose.pipeline.estimator import PoseEstimator
+from vitpose.pipeline.head import Head
+from vitpose.pipeline.options import Options, Threshold
 from vitpose.pipeline.refine import pose_boxes
 
 SIZE = Size(128, 96)

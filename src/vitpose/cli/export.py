@@ -42,6 +42,7 @@ def export(
     from vitpose.engines.gate import Limits
     from vitpose.pipeline.assemble import Search, find_model, make_detector
     from vitpose.pipeline.crops import collect_crops
+    from vitpose.pipeline.probabilities import CALIBRATION
 
     target = Target(to=cast(Any, to), precision=cast(Any, precision), end_to_end=end_to_end)
     loaded = find_model(model, dataset, skeleton)
@@ -58,6 +59,7 @@ def export(
         target=target,
         dataset=head.dataset,
         limits=Limits(p99=max_shift, oks=max_oks_drop),
+        calibration=loaded.metadata.get(CALIBRATION, {}).get(head.dataset),
     )
     typer.echo(report.summary, err=True)
     typer.echo(json.dumps({"path": str(place), **report.to_dict()}, indent=2) if as_json else str(place))

@@ -1,6 +1,7 @@
 """What an exported file says about itself, so that it can be run without the model it was made from."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -33,6 +34,7 @@ class Description:
         kept: of an int8 file, the matrix products and convolutions in higher precision: those that hurt, and the
             products inside attention, which are never quantised.
         written_by: package and version.
+        calibration: what the checkpoint's metadata say about the head's scores; None where they say nothing.
     """
 
     spec: ModelSpec
@@ -43,6 +45,7 @@ class Description:
     source: str = ""
     kept: tuple[str, ...] = ()
     written_by: str = f"vitpose {__version__}"
+    calibration: Mapping[str, Any] | None = None
 
     @property
     def head(self) -> HeadSpec:
@@ -51,7 +54,7 @@ class Description:
 
     def to_json(self) -> str:
         """Return the text that ``from_json`` reads."""
-        plain = {
+        plain: dict[str, Any] = {
             "schema": SCHEMA,
             "version": VERSION,
             "written_by": self.written_by,
@@ -67,6 +70,8 @@ class Description:
             "source": self.source,
             "kept": list(self.kept),
         }
+        if self.calibration is not None:
+            plain["calibration"] = dict(self.calibration)
         return json.dumps(plain, sort_keys=True)
 
     @classmethod
@@ -108,6 +113,7 @@ class Description:
                 source=str(plain.get("source", "")),
                 kept=tuple(plain.get("kept", ())),
                 written_by=str(plain.get("written_by", "")),
+                calibration=plain.get("calibration"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"the description in {where} is damaged ({error}); export it again") from error

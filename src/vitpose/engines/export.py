@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -69,6 +69,7 @@ def export(
     target: Target | None = None,
     dataset: str | None = None,
     limits: Limits | None = None,
+    calibration: Mapping[str, Any] | None = None,
 ) -> Report:
     """Write a model for another runtime, if that one finds the same keypoints.
 
@@ -80,6 +81,7 @@ def export(
         target: format, precision and whether decoding is part of the graph.
         dataset: which head; the first by default.
         limits: of the gate.
+        calibration: what the checkpoint's metadata say about the head's scores, to travel with the file.
 
     Returns:
         the comparison with the reference, PyTorch in fp32.
@@ -96,6 +98,7 @@ def export(
     dense = single(model, dataset)
     reference = EagerEngine(dense, device="cpu", dtype="fp32")
     words = describe(dense, skeleton, precision=target.precision, end_to_end=target.end_to_end)
+    words = replace(words, calibration=calibration)
     expected = find(reference, crops, words.codec)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -27,8 +27,11 @@ from vitpose.engines.choose import make_engine
 from vitpose.engines.export import is_exported, open_exported
 from vitpose.media.images import ImageSource, read_image
 from vitpose.models.pose import VitPose, create_model
-from vitpose.models.variants import published_spec
-from vitpose.pipeline.estimator import Head, Options, PoseEstimator, Threshold
+from vitpose.models.variants import HeadSpec, published_spec
+from vitpose.pipeline.estimator import PoseEstimator
+from vitpose.pipeline.head import Head
+from vitpose.pipeline.options import Options, Threshold
+from vitpose.pipeline.probabilities import CALIBRATION, from_metadata
 from vitpose.rendering.draw import Style, draw_poses
 from vitpose.weights.detector import is_detector, load_detector, packaged_detector
 from vitpose.weights.load import LoadedModel, load_model
@@ -274,10 +277,12 @@ def _heads(loaded: LoadedModel, engine: Any, device: str, dataset: str | None) -
         first = AutoEngine(loaded.model, loaded.skeletons, device=device, digest=loaded.sha256)
     else:
         first = make_engine(engine, loaded.model, device=device)
-    return {
-        spec.dataset: Head(spec, loaded.skeletons[spec.dataset], first.for_dataset(spec.dataset))
-        for spec in loaded.model.spec.heads
-    }
+    return {spec.dataset: _head(loaded, spec, first.for_dataset(spec.dataset)) for spec in loaded.model.spec.heads}
+
+
+def _head(loaded: LoadedModel, spec: HeadSpec, engine: Engine) -> Head:
+    skeleton = loaded.skeletons[spec.dataset]
+    return Head(spec, skeleton, engine, from_metadata(loaded.metadata, spec.dataset, skeleton, loaded.name))
 
 
 def _exported(
@@ -288,7 +293,9 @@ def _exported(
     words = runs.description
     named = words.skeleton if skeleton is None else load_skeleton(skeleton)
     provenance = Provenance(name=words.spec.name, sha256=words.source, version=__version__)
-    return {words.head.dataset: Head(words.head, named, runs)}, provenance
+    metadata = {CALIBRATION: {words.head.dataset: words.calibration}}
+    known = from_metadata(metadata, words.head.dataset, named, str(path))
+    return {words.head.dataset: Head(words.head, named, runs, known)}, provenance
 
 
 def _given_engine(loaded: LoadedModel, engine: Engine, dataset: str | None) -> dict[str, Head]:
@@ -297,7 +304,7 @@ def _given_engine(loaded: LoadedModel, engine: Engine, dataset: str | None) -> d
     wanted = dataset or getattr(engine, "dataset", None)
     if wanted is not None:
         spec = loaded.model.spec.head(wanted)
-        return {spec.dataset: Head(spec, loaded.skeletons[spec.dataset], engine)}
+        return {spec.dataset: _head(loaded, spec, engine)}
     fitting = [spec for spec in heads if spec.keypoints == engine.num_keypoints]
     if len(fitting) != 1:
         known = ", ".join(f"{spec.dataset} ({spec.keypoints})" for spec in heads)
@@ -305,7 +312,7 @@ def _given_engine(loaded: LoadedModel, engine: Engine, dataset: str | None) -> d
             f"the engine gives {engine.num_keypoints} keypoints, and {len(fitting)} heads of {loaded.name!r} have as"
             f" many ({known}): say which with dataset="
         )
-    return {fitting[0].dataset: Head(fitting[0], loaded.skeletons[fitting[0].dataset], engine)}
+    return {fitting[0].dataset: _head(loaded, fitting[0], engine)}
 
 
 def _threshold(threshold: float | Sequence[float] | Mapping[str, float], skeleton: Skeleton) -> Threshold:

@@ -5,7 +5,7 @@ picture pixels, whatever the number of people.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any, TypeAlias, overload
 
 import numpy as np
@@ -16,12 +16,14 @@ from vitpose.codec.codec import Codec
 from vitpose.core.errors import InputError, UsageError, nearest
 from vitpose.core.geometry import CropTransform, Size
 from vitpose.core.poses import Boxes, Poses
-from vitpose.core.provenance import Provenance, Setting
+from vitpose.core.provenance import Provenance
 from vitpose.core.skeleton import Skeleton
 from vitpose.detectors.base import Detector
 from vitpose.engines.base import Engine
 from vitpose.media.images import ImageSource, read_image
 from vitpose.models.variants import HeadSpec
+from vitpose.pipeline.head import Head
+from vitpose.pipeline.options import Options, Threshold
 from vitpose.pipeline.refine import pose_boxes
 
 Image = NDArray[np.uint8]
@@ -33,93 +35,6 @@ PIXELS_IN_FLIGHT = 50_000_000
 """Pictures are worked on together until they add up to this many pixels."""
 
 IMAGES_IN_FLIGHT = 16
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """The score below which a keypoint counts as not seen.
-
-    Attributes:
-        default: for all keypoints.
-        by_name: exceptions, as pairs of keypoint and score; names another skeleton lacks do not matter to it.
-    """
-
-    default: float = 0.3
-    by_name: tuple[tuple[str, float], ...] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse scores no keypoint can have.
-
-        Raises:
-            UsageError: not between 0 and 1.
-        """
-        for value in (self.default, *(score for _, score in self.by_name)):
-            if not 0 <= value <= 1:
-                raise UsageError(f"a threshold must be between 0 and 1, not {value}")
-
-    def of(self, skeleton: Skeleton) -> float | NDArray[np.float32]:
-        """Return one number for all keypoints of ``skeleton``, or one a keypoint."""
-        known = dict(self.by_name)
-        if not any(name in known for name in skeleton.keypoints):
-            return self.default
-        return np.array([known.get(name, self.default) for name in skeleton.keypoints], np.float32)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What an estimator does with each crop.
-
-    Attributes:
-        flip_test: also run the mirrored crop and average the heatmaps (about twice the time).
-        refine: estimate again from the box of the first pose.
-        decode_sigma: blur in heatmap pixels before the sub-pixel step; 2.0 is the papers', 0.8 what transformers uses.
-        threshold: score below which a keypoint counts as not seen.
-        batch_size: crops a call of the engine.
-    """
-
-    flip_test: bool = False
-    refine: bool = False
-    decode_sigma: float = 2.0
-    threshold: Threshold | float = Threshold()
-    batch_size: int = 32
-
-    def __post_init__(self) -> None:
-        """Refuse options that cannot work.
-
-        Raises:
-            UsageError: a value out of range.
-        """
-        if self.batch_size < 1:
-            raise UsageError(f"batch_size must be at least 1, not {self.batch_size}")
-        if self.decode_sigma <= 0:
-            raise UsageError(f"decode_sigma must be greater than 0, not {self.decode_sigma}")
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """One decoder of a loaded model, ready to run.
-
-    Attributes:
-        spec: how it was trained: codec, square boxes, number of keypoints.
-        skeleton: what its keypoints are called.
-        engine: runs the model with this head.
-    """
-
-    spec: HeadSpec
-    skeleton: Skeleton
-    engine: Engine
-
-    def __post_init__(self) -> None:
-        """Refuse parts that do not belong together.
-
-        Raises:
-            UsageError: skeleton and engine disagree about the number of keypoints.
-        """
-        if len(self.skeleton) != self.engine.num_keypoints:
-            raise UsageError(
-                f"skeleton {self.skeleton.name!r} has {len(self.skeleton)} keypoints, the model gives"
-                f" {self.engine.num_keypoints}"
-            )
 
 
 class PoseEstimator:
@@ -166,12 +81,13 @@ class PoseEstimator:
         limit = self.options.threshold
         self._threshold = (limit if isinstance(limit, Threshold) else Threshold(limit)).of(self.skeleton)
         self._codec = Codec.for_head(self.head, self.engine.heatmap_size, decode_sigma=self.options.decode_sigma)
+        given = provenance or Provenance()
         self._provenance = replace(
-            provenance or Provenance(),
+            given,
             dataset=chosen,
             engine=self.engine.name,
             detector="" if self.detector is None else self.detector.name,
-            settings=_settings(provenance or Provenance(), self.options),
+            settings=tuple((dict(given.settings) | self.options.settings).items()),
         )
 
     def __repr__(self) -> str:
@@ -336,16 +252,21 @@ class PoseEstimator:
             skeleton=self.skeleton,
             image_size=Size(*image.shape[:2]),
             threshold=self._threshold,
+            p_correct=self._probabilities(scores),
             # The engine may change while a long job runs, so it is asked each time.
             model=replace(self._provenance, engine=self.engine.name),
         )
+
+    def _probabilities(self, scores: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        known = self._head.probabilities
+        return None if known is None else known(scores, self.options)
 
     def _refined(self, images: Sequence[Image], poses: Sequence[Poses]) -> list[Poses]:
         """Estimate again from boxes round the first poses; who shows too few keypoints keeps the first box."""
         boxes = [pose_boxes(first) for first in poses]
         points, scores = self._run(images, boxes)
         return [
-            replace(first, xy=xy, scores=new, boxes=box)
+            replace(first, xy=xy, scores=new, boxes=box, p_correct=self._probabilities(new))
             for first, xy, new, box in zip(poses, points, scores, boxes, strict=True)
         ]
 
@@ -387,8 +308,3 @@ def _given_boxes(given: Iterator[BoxesLike], image: Image) -> Boxes:
                 f"box {index} [{x1:g}, {y1:g}, {x2:g}, {y2:g}] lies outside the picture, which is {width}x{height}"
             )
     return boxes
-
-
-def _settings(provenance: Provenance, options: Options) -> tuple[tuple[str, Setting], ...]:
-    chosen: dict[str, Setting] = {name: getattr(options, name) for name in ("flip_test", "refine", "decode_sigma")}
-    return tuple((dict(provenance.settings) | chosen).items())

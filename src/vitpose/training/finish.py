@@ -10,14 +10,12 @@ from vitpose.core.files import atomic_path, atomic_write_text
 from vitpose.evaluation.report import write_report
 from vitpose.evaluation.run import evaluate
 from vitpose.pipeline.assemble import load
+from vitpose.pipeline.probabilities import CALIBRATION, to_metadata
 from vitpose.training.config import RunConfig
 from vitpose.training.state import RunFolder
 from vitpose.training.validate import ValidationSet
 from vitpose.weights.checkpoint import save_checkpoint
 from vitpose.weights.load import load_model
-
-CALIBRATION = "calibration"
-"""Key of a checkpoint's metadata: by dataset, what ``metrics.calibration.Calibration.from_dict`` reads."""
 
 
 def finish(config: RunConfig, out: str | Path, validation: Sequence[ValidationSet]) -> Path | None:
@@ -43,7 +41,7 @@ def finish(config: RunConfig, out: str | Path, validation: Sequence[ValidationSe
     result = evaluate(estimator, one.labelled, boxes=one.boxes)
     atomic_write_text(folder.path / "evaluation.json", json.dumps(result.to_dict(), indent=2) + "\n")
     if result.confidence is not None:
-        keep_calibration(weights, one.dataset, result.confidence.calibration.to_dict())
+        keep_calibration(weights, one.dataset, to_metadata(result.confidence.calibration, estimator.options))
     return write_report(result, folder.path / "report")
 
 

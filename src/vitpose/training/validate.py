@@ -10,7 +10,9 @@ from vitpose.data.records import LabelledSet
 from vitpose.engines.eager import EagerEngine
 from vitpose.evaluation.run import evaluate
 from vitpose.models.pose import VitPose
-from vitpose.pipeline.estimator import Head, Options, PoseEstimator
+from vitpose.pipeline.estimator import PoseEstimator
+from vitpose.pipeline.head import Head
+from vitpose.pipeline.options import Options
 from vitpose.training.batches import StepBatches
 from vitpose.training.step import seed_step
 
