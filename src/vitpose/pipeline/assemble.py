@@ -67,6 +67,7 @@ def load(  # noqa: PLR0913 - the one place where every choice of a user comes to
     box_threshold: float = 0.3,
     max_people: int | None = None,
     batch_size: int = 32,
+    scales: Sequence[float] = (1.0,),
 ) -> PoseEstimator:
     """Load a model and return an estimator: ``vitpose.load("vitpose-b")("photo.jpg")``.
 
@@ -92,6 +93,8 @@ def load(  # noqa: PLR0913 - the one place where every choice of a user comes to
         box_threshold: detected boxes with a lower score are left out.
         max_people: keep only so many detected boxes a picture, the best ones.
         batch_size: crops a call of the engine.
+        scales: of the region round each box, for very small and very large people: ``(0.8, 1.0, 1.25)`` looks at
+            everybody three times, at three times the cost.
 
     Raises:
         UsageError: an unknown name, dataset or keypoint; the nearest known one is named.
@@ -114,6 +117,7 @@ def load(  # noqa: PLR0913 - the one place where every choice of a user comes to
         decode_sigma=decode_sigma,
         threshold=_threshold(threshold, heads[chosen].skeleton),
         batch_size=batch_size,
+        scales=tuple(scales),
     )
     search = Search(tuple(classes) if classes else None, box_threshold, max_people)
     return PoseEstimator(

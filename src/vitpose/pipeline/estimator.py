@@ -1,4 +1,4 @@
-"""Pictures to poses: the whole algorithm in one place.
+"""Pictures to poses: the algorithm from boxes to results; ``batches.py`` has its inner loop.
 
 Crops of all people of all pictures in flight share batches; memory is bounded by the batch size and by a budget of
 picture pixels, whatever the number of people.
@@ -9,7 +9,6 @@ from dataclasses import fields, replace
 from typing import Any, TypeAlias, overload
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 
 from vitpose.codec.codec import Codec
@@ -22,11 +21,11 @@ from vitpose.detectors.base import Detector
 from vitpose.engines.base import Engine
 from vitpose.media.images import ImageSource, read_image
 from vitpose.models.variants import HeadSpec
+from vitpose.pipeline.batches import Batches, Floats, Image, MemoryLane, Reading
 from vitpose.pipeline.head import Head
+from vitpose.pipeline.multiscale import Scales
 from vitpose.pipeline.options import Options, Threshold
 from vitpose.pipeline.refine import pose_boxes
-
-Image = NDArray[np.uint8]
 
 BoxesLike: TypeAlias = Boxes | ArrayLike
 """``Boxes``, or ``(people, 4)`` xyxy in upright picture pixels."""
@@ -80,14 +79,19 @@ class PoseEstimator:
         self.options = options or Options()
         limit = self.options.threshold
         self._threshold = (limit if isinstance(limit, Threshold) else Threshold(limit)).of(self.skeleton)
-        self._codec = Codec.for_head(self.head, self.engine.heatmap_size, decode_sigma=self.options.decode_sigma)
-        given = provenance or Provenance()
+        crop, heatmap = self.engine.input_size, self.engine.heatmap_size
+        codec = Codec.for_head(self.head, heatmap, decode_sigma=self.options.decode_sigma)
+        mirror = tuple(map(int, self.skeleton.flip_indices)) if self.options.flip_test else None
+        self._reading = Reading(codec, crop, mirror)
+        scales = Scales(self.options.scales, codec, crop, heatmap)
+        self._batches = Batches(scales, self.options.batch_size, len(self.skeleton))
+        self._given = provenance or Provenance()
         self._provenance = replace(
-            given,
+            self._given,
             dataset=chosen,
             engine=self.engine.name,
             detector="" if self.detector is None else self.detector.name,
-            settings=tuple((dict(given.settings) | self.options.settings).items()),
+            settings=tuple((dict(self._given.settings) | self.options.settings).items()),
         )
 
     def __repr__(self) -> str:
@@ -123,7 +127,7 @@ class PoseEstimator:
             dataset=dataset,
             detector=self._detectors,
             options=self.options,
-            provenance=self._provenance,
+            provenance=self._given,
         )
 
     def with_options(self, **changes: Any) -> "PoseEstimator":
@@ -141,7 +145,7 @@ class PoseEstimator:
             dataset=self.dataset,
             detector=self._detectors,
             options=replace(self.options, **changes),
-            provenance=self._provenance,
+            provenance=self._given,
         )
 
     @overload
@@ -211,36 +215,13 @@ class PoseEstimator:
             raise UsageError("no boxes were given and the estimator has no detector: pass boxes= or detector=")
         return self.detector(images)
 
-    def _run(
-        self, images: Sequence[Image], boxes: Sequence[NDArray[np.float32]]
-    ) -> tuple[list[NDArray[np.float32]], list[NDArray[np.float32]]]:
+    def _run(self, images: Sequence[Image], boxes: Sequence[NDArray[np.float32]]) -> tuple[list[Floats], list[Floats]]:
         """Return the points in picture pixels and the scores of everybody in every picture."""
-        size, keypoints = self.engine.input_size, len(self.skeleton)
-        spec = self.head
+        size, spec = self.engine.input_size, self.head
         transforms = [
             CropTransform.from_boxes(people, size, convention=spec.codec, square=spec.square_box) for people in boxes
         ]
-        points = [np.zeros((len(people), keypoints, 2), np.float32) for people in boxes]
-        scores = [np.zeros((len(people), keypoints), np.float32) for people in boxes]
-        for spans in _batches([len(people) for people in boxes], self.options.batch_size):
-            crops = np.concatenate([transforms[i][people].warp(images[i]) for i, people in spans])
-            crop_points, crop_scores = self._crops_to_points(crops)
-            start = 0
-            for i, people in spans:
-                stop = start + people.stop - people.start
-                points[i][people] = transforms[i][people].to_image(crop_points[start:stop])
-                scores[i][people] = crop_scores[start:stop]
-                start = stop
-        return points, scores
-
-    def _crops_to_points(self, crops: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Run the engine on ``(people, height, width, 3)`` crops and decode, in crop pixels."""
-        heatmaps = torch.from_numpy(self.engine(crops))
-        if self.options.flip_test:
-            mirrored = torch.from_numpy(self.engine(np.ascontiguousarray(crops[:, :, ::-1])))
-            heatmaps = self._codec.merge_flipped(heatmaps, mirrored, torch.from_numpy(self.skeleton.flip_indices))
-        points, scores = self._codec.decode(heatmaps, self.engine.input_size)
-        return points.numpy(), scores.numpy()
+        return self._batches(MemoryLane(images, self.engine, self._reading), transforms)
 
     def _assemble(self, image: Image, boxes: Boxes, points: NDArray[np.float32], scores: NDArray[np.float32]) -> Poses:
         return Poses(
@@ -269,24 +250,6 @@ class PoseEstimator:
             replace(first, xy=xy, scores=new, boxes=box, p_correct=self._probabilities(new))
             for first, xy, new, box in zip(poses, points, scores, boxes, strict=True)
         ]
-
-
-def _batches(people: Sequence[int], size: int) -> Iterator[list[tuple[int, slice]]]:
-    """Cut the people of several pictures into batches of at most ``size``: lists of (picture, its people)."""
-    batch: list[tuple[int, slice]] = []
-    room = size
-    for image, count in enumerate(people):
-        start = 0
-        while start < count:
-            stop = min(start + room, count)
-            batch.append((image, slice(start, stop)))
-            room -= stop - start
-            start = stop
-            if room == 0:
-                yield batch
-                batch, room = [], size
-    if batch:
-        yield batch
 
 
 def _given_boxes(given: Iterator[BoxesLike], image: Image) -> Boxes:

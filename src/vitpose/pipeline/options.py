@@ -9,6 +9,8 @@ from vitpose.core.errors import UsageError
 from vitpose.core.provenance import Setting
 from vitpose.core.skeleton import Skeleton
 
+_SCALES = 0.25, 4.0
+
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
@@ -50,6 +52,8 @@ class Options:
         decode_sigma: blur in heatmap pixels before the sub-pixel step; 2.0 is the papers', 0.8 what transformers uses.
         threshold: score below which a keypoint counts as not seen.
         batch_size: crops a call of the engine.
+        scales: of the region round each box; several are run one after the other and joined (``multiscale``), so three
+            cost three times as much.
     """
 
     flip_test: bool = False
@@ -57,6 +61,7 @@ class Options:
     decode_sigma: float = 2.0
     threshold: Threshold | float = Threshold()
     batch_size: int = 32
+    scales: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
         """Refuse options that cannot work.
@@ -68,8 +73,18 @@ class Options:
             raise UsageError(f"batch_size must be at least 1, not {self.batch_size}")
         if self.decode_sigma <= 0:
             raise UsageError(f"decode_sigma must be greater than 0, not {self.decode_sigma}")
+        scales = tuple(map(float, self.scales))
+        low, high = _SCALES
+        if not scales or len(set(scales)) < len(scales) or not all(low <= scale <= high for scale in scales):
+            raise UsageError(f"scales must be different numbers from {low:g} to {high:g}, not {self.scales}")
+        object.__setattr__(self, "scales", scales)
 
     @property
     def settings(self) -> dict[str, Setting]:
-        """Those that change points or scores, as results record them."""
-        return {"flip_test": self.flip_test, "refine": self.refine, "decode_sigma": self.decode_sigma}
+        """Those that change points or scores, as results record them; several scales only where there are."""
+        chosen: dict[str, Setting] = {
+            "flip_test": self.flip_test,
+            "refine": self.refine,
+            "decode_sigma": self.decode_sigma,
+        }
+        return chosen if self.scales == (1.0,) else chosen | {"scales": self.scales}
