@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,8 +66,8 @@ def test_a_broken_clip_names_the_line(tmp_path, walking: np.ndarray) -> None:
     path = tmp_path / "a.jsonl"
     write_jsonl(path, frames(walking, [1]))
     text = path.read_text()
-    path.write_text(text + text.splitlines()[0][:40])
-    with pytest.raises(InputError, match=r"line 121: not JSON.*broken off"):
+    path.write_text(text + text.splitlines()[0][:40] + "\n")
+    with pytest.raises(InputError, match=r"line 121: not JSON.*broken-off"):
         read_clip(path)
     write_jsonl(path, frames(walking, [1]), TIMES[::-1])
     with pytest.raises(InputError, match="line 2: time goes from"):
@@ -79,6 +80,23 @@ def test_a_broken_clip_names_the_line(tmp_path, walking: np.ndarray) -> None:
         read_clip(path)
     with pytest.raises(InputError, match="cannot read"):
         read_clip(tmp_path / "none.jsonl")
+
+
+def test_half_a_line_at_the_end_is_left_out(tmp_path, walking: np.ndarray, caplog) -> None:
+    path = tmp_path / "a.partial.jsonl"
+    write_jsonl(path, frames(walking, [1]))
+    path.write_bytes(path.read_bytes()[:-40])
+    assert len(read_clip(path).frames) == len(TIMES) - 1
+    assert "half a line" in caplog.text
+
+
+def test_a_smoothed_film_gives_the_points_from_before(tmp_path, walking: np.ndarray) -> None:
+    """Movement is measured on points that are smoothed once."""
+    smoothed = [replace(one, xy=one.xy + 5, raw_xy=one.xy) for one in frames(walking, [1])]
+    write_jsonl(tmp_path / "a.jsonl", smoothed)
+    clip = read_clip(tmp_path / "a.jsonl")
+    np.testing.assert_allclose([one.xy for one in clip.frames], walking, atol=1e-3)
+    assert all(one.raw_xy is None for one in clip.frames)
 
 
 def test_analysis_of_two_people(walking: np.ndarray) -> None:

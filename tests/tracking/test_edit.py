@@ -64,6 +64,9 @@ def test_frames_that_were_not_tracked_pass() -> None:
         (lambda f: split_id(f, 1, 7), "no frame 7"),
         (lambda f: split_id(f, 2, 2, new_id=3), "id 3 cannot be given"),
         (lambda f: swap_ids(f, 1, 2, 3, 3), "no range"),
+        (lambda f: merge_ids(f, 1, [1]), "only id 1 was named"),
+        (lambda f: swap_ids(f, 1, 1), "cannot change places with itself"),
+        (lambda f: swap_ids(f, 1, 3, 2, 3), "neither id 1 nor 3 appears from frame 2 to frame 3"),
     ],
 )
 def test_what_cannot_be_done_says_why(edit, message: str) -> None:

@@ -16,6 +16,7 @@ from vitpose.cli.export import export
 from vitpose.cli.models import models
 from vitpose.cli.motion import motion
 from vitpose.cli.predict import predict
+from vitpose.cli.tracks import app as tracks_app
 from vitpose.cli.train import train
 from vitpose.core.errors import VitPoseError
 
@@ -34,6 +35,7 @@ app.command(name="convert")(convert)
 app.command(name="train")(train)
 app.command(name="eval")(evaluate)
 app.command(name="motion")(motion)
+app.add_typer(tracks_app)
 app.add_typer(doctor_app)
 app.command(name="export")(export)
 app.command(name="bench")(bench)

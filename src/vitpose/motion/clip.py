@@ -1,12 +1,10 @@
 """A video's poses from a JSON Lines result file (``docs/schema.md``), with the time of every frame."""
 
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from vitpose.core.errors import InputError
+from vitpose.core.journal import journal_poses
 from vitpose.core.poses import Poses
 
 
@@ -20,7 +18,10 @@ class Clip:
 
 
 def read_clip(path: str | Path) -> Clip:
-    """Read the frames of one video.
+    """Read the frames of one video: ``NAME.jsonl``, ``NAME.partial.jsonl`` or an edited copy.
+
+    Half a line at the end, which a killed run leaves, is passed over and logged as a warning. Where a film was smoothed
+    when it was made, ``xy`` has its points from before that (``raw_xy``): to measure movement they are smoothed again.
 
     Raises:
         InputError: the file cannot be read, a line is no result of a frame, or times do not increase.
@@ -28,31 +29,14 @@ def read_clip(path: str | Path) -> Clip:
     frames: list[Poses] = []
     times: list[float] = []
     source = ""
-    for where, plain in _lines(Path(path)):
-        image = plain.get("image") if isinstance(plain, dict) else None
-        time_s = image.get("time_s") if isinstance(image, dict) else None
-        if not isinstance(time_s, (int, float)) or isinstance(time_s, bool):
-            raise InputError(f"{where}: no image.time_s: give the results of a video, with a time for each frame")
-        if times and time_s <= times[-1]:
-            raise InputError(f"{where}: time goes from {times[-1]:g} s to {time_s:g} s; frames must be in order")
-        frames.append(Poses.from_dict(plain, where=where))
-        times.append(float(time_s))
-        source = source or str(plain["image"].get("source", ""))
+    for line, poses in journal_poses(path):
+        if times and line.time_s <= times[-1]:
+            raise InputError(
+                f"{line.where}: time goes from {times[-1]:g} s to {line.time_s:g} s; frames must be in order"
+            )
+        frames.append(poses if poses.raw_xy is None else replace(poses, xy=poses.raw_xy, raw_xy=None))
+        times.append(line.time_s)
+        source = source or str(line.document["image"].get("source", ""))
     if not frames:
         raise InputError(f"{path}: holds no frames")
     return Clip(tuple(frames), tuple(times), source or str(path))
-
-
-def _lines(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                if not line.strip():
-                    continue
-                where = f"{path}, line {number}"
-                try:
-                    yield where, json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise InputError(f"{where}: not JSON ({error}); was the run that wrote it broken off?") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
