@@ -192,3 +192,60 @@ def test_real_folders(shared):
     found = expand_sources([shared / "data/formats/coco", shared / "data/videos"])
     assert names(found)[:2] == ["000000000785", "000000040083"]
     assert [source.kind for source in found] == ["image"] * 4 + ["video"] * 4
+
+
+def test_a_pattern_is_a_sequence_and_named_after_what_surrounds_the_number(tmp_path, monkeypatch):
+    touch(tmp_path, "shots/00001.jpg", "run_0001_left.png", "odd%d.jpg")
+    monkeypatch.chdir(tmp_path)
+    patterns = ["shots/%05d.jpg", "run_%04d_left.png", str(tmp_path / "%d.png")]
+    found = expand_sources(patterns)
+    assert [source.kind for source in found] == ["sequence"] * 3
+    assert [source.location for source in found] == patterns
+    assert names(found) == ["shots", "run__left", tmp_path.name]
+    (file,) = expand_sources(["odd%d.jpg"])  # a file of that name is that file
+    assert file.kind == "image"
+
+
+def test_a_folder_as_a_film_is_one_sequence(tmp_path):
+    touch(tmp_path, "shots/1.jpg", "shots/2.jpg", "clip.mp4", "b/shots/1.jpg")
+    found = expand_sources([tmp_path / "shots", tmp_path / "clip.mp4", tmp_path / "b" / "shots"], as_video=True)
+    assert [(source.kind, source.name) for source in found] == [
+        ("sequence", "shots"),
+        ("video", "clip"),
+        ("sequence", "shots-2"),
+    ]
+    assert found[0].location == str(tmp_path / "shots")
+    assert [source.kind for source in expand_sources([tmp_path / "shots"])] == ["image", "image"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "name"),
+    [
+        ("webcam:0", "stream", "webcam-0"),
+        ("WebCam:12", "stream", "webcam-12"),
+        ("rtsp://user:secret@host:554/door", "stream", "door"),
+        ("RTMP://host/live/one", "stream", "one"),
+        ("udp://@:1234", "stream", "url"),
+        ("http://host/clip.mp4", "stream", "clip"),
+        ("https://host/a/clip.WEBM?token=x.jpg", "stream", "clip"),
+        ("https://host/live.m3u8", "stream", "live"),
+        ("https://host/photo.jpg?of=clip.mp4", "url", "photo"),
+        ("https://host/photo", "url", "photo"),
+    ],
+)
+def test_cameras_and_addresses_that_have_frames(text, kind, name, tmp_path):
+    (found,) = expand_sources([text])
+    assert (found.kind, found.location, found.name) == (kind, text, name)
+    (tmp_path / "all.txt").write_text(text)
+    assert expand_sources([tmp_path / "all.txt"]) == [found]
+
+
+def test_the_same_stream_is_taken_once():
+    found = expand_sources(["webcam:0", "http://a/clip.mp4", "webcam:0", "http://b/clip.mp4"])
+    assert names(found) == ["webcam-0", "clip", "clip-2"]
+
+
+@pytest.mark.parametrize("text", ["webcam:", "webcam:x", "webcam:1234", "ftp://host/clip.mp4"])
+def test_what_only_looks_like_a_stream(text):
+    with pytest.raises(InputError, match="does not exist"):
+        expand_sources([text])

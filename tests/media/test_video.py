@@ -8,8 +8,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from vitpose.core.errors import InputError, MissingExtraError
-from vitpose.media.video import read_frames
+from vitpose.core.errors import InputError, MissingExtraError, UsageError
+from vitpose.core.geometry import Size
+from vitpose.media.container import packets
+from vitpose.media.numbering import find_keyframes
+from vitpose.media.sources import Source
+from vitpose.media.video import Span, VideoFile, open_frames, read_frames
 
 av = pytest.importorskip("av")
 
@@ -167,6 +171,252 @@ def test_without_pyav_the_extra_is_named(tmp_path, monkeypatch):
         list(read_frames(tmp_path / "a.mp4"))
 
 
+def facts(frames):
+    return [(frame.index, frame.time_s, frame.image.tobytes()) for frame in frames]
+
+
+def entries(path):
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        return [key.index for key in find_keyframes(packets(container, stream), container, stream)]
+
+
+GROUPS = {"g": "20"}
+
+# Film, whether it is entered at keyframes, and how it is made.
+KINDS = {
+    "h264.mp4": (True, {"options": GROUPS}),
+    "pieces.mp4": (True, {"options": GROUPS, "container_options": {"movflags": "frag_keyframe+empty_moov"}}),
+    "refresh.mp4": (True, {"options": {"x264-params": "intra-refresh=1:keyint=20:bframes=0"}}),
+    "h264.mkv": (True, {"options": GROUPS, "sound": True}),
+    "hevc.mp4": (True, {"codec": "libx265", "options": {"x265-params": "keyint=20:open-gop=1:log-level=none"}}),
+    "vp9.webm": (True, {"codec": "libvpx-vp9", "options": GROUPS | {"deadline": "realtime", "cpu-used": "8"}}),
+    "mpeg4.mp4": (True, {"codec": "mpeg4", "options": GROUPS | {"bf": "2"}}),
+    "mjpeg.mkv": (True, {"codec": "mjpeg"}),
+    "cut.mp4": (True, {"options": GROUPS, "shift": -100}),
+    "vp8.webm": (False, {"codec": "libvpx", "options": GROUPS | {"auto-alt-ref": "1", "lag-in-frames": "16"}}),
+    "h264.ts": (False, {"options": GROUPS}),
+    "mpeg4.avi": (False, {"codec": "mpeg4", "options": GROUPS}),
+    "raw.h264": (False, {"options": GROUPS, "form": "h264"}),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_going_on_after_any_frame_gives_the_tail_of_a_full_read(make_film, name, caplog):
+    entered, options = KINDS[name]
+    path = make_film(name, **options)
+    film = VideoFile(path)
+    with caplog.at_level(logging.DEBUG, logger="vitpose"):
+        full = facts(film.frames())
+        last = full[-1][0]
+        assert [index for index, _, _ in full] == list(range(last + 1))
+        for after in [-1, 0, 18, 19, 20, 21, 39, 47, last - 1, last]:
+            assert facts(film.frames(after)) == full[after + 1 :]
+    assert not caplog.records  # no keyframe was missed
+    assert (len(entries(path)) > 2) == entered
+
+
+def test_keyframes_that_need_what_came_before_are_not_entered(make_film):
+    parameters = "open-gop=1:keyint=20:min-keyint=20:scenecut=0"
+    path = make_film(options={"x264-params": parameters})
+    with av.open(str(path)) as container:
+        marked = sum(packet.is_keyframe for packet in container.demux(video=0) if packet.size)
+    assert marked > 3
+    assert entries(path) == [0]
+    film = VideoFile(path)
+    assert facts(film.frames(70)) == facts(film.frames())[71:]
+
+
+def test_damage_before_the_entry_does_not_change_the_numbers(make_film):
+    path = make_film(codec="mjpeg")
+    data = bytearray(path.read_bytes())
+    place = data.index(b"mdat") + len(data) // 4
+    data[place : place + 3000] = bytes(3000)
+    path.write_bytes(data)
+    film = VideoFile(path)
+    full = facts(film.frames())
+    assert full[-1][0] == 99
+    assert 80 < len(full) < 100
+    for after in (0, 30, 50, 98):
+        assert facts(film.frames(after)) == [fact for fact in full if fact[0] > after]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.ts"])
+def test_a_span_is_the_same_part_of_a_full_read(make_film, name):
+    path = make_film(name, options=GROUPS)
+    full = facts(VideoFile(path).frames())
+    for span in [Span(1.0), Span(0, 1.0), Span(0.9, 2.22), Span(0, None, 3), Span(0.85, 3.1, 7), Span(-5, 0.2)]:
+        end_s = float("inf") if span.end_s is None else span.end_s
+        expected = [one for one in full if span.start_s <= one[1] < end_s and one[0] % span.stride == 0]
+        assert expected
+        film = VideoFile(path, span)
+        assert facts(film.frames()) == expected
+        assert facts(film.frames(expected[len(expected) // 2][0])) == expected[len(expected) // 2 + 1 :]
+
+
+def test_a_span_in_which_nothing_lies_is_an_error_but_a_finished_run_is_not(make_film):
+    path = make_film()
+    with pytest.raises(InputError, match=r"film\.mp4 has no frame from 50 s to the end; the last .* 3\.960 s"):
+        list(VideoFile(path, Span(50.0)).frames())
+    with pytest.raises(InputError, match="multiple of 90 from 1 s to 2 s"):
+        list(VideoFile(path, Span(1.0, 2.0, 90)).frames())
+    assert list(VideoFile(path, Span(50.0)).frames(99)) == []
+
+
+def test_the_facts_about_a_film(make_film):
+    info = VideoFile(make_film(sound=True)).info
+    assert info.size == Size(64, 96)
+    assert (info.rate, info.frames, info.duration_s) == (25.0, 100, 4.0)
+    assert (info.audio, info.live) == (True, False)
+    turned = make_film("turned.mp4", range(2))
+    turn(turned, 90)
+    assert VideoFile(turned).info.size == Size(96, 64)
+    assert not VideoFile(turned).info.audio
+
+
+def test_memory_does_not_grow_when_going_on(tmp_path):
+    film = VideoFile(make_video(tmp_path / "a.mp4", range(600)))
+    assert len(list(film.frames(590))) == 9
+    tracemalloc.start()
+    assert sum(1 for _ in film.frames(100)) == 499
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 30 * HEIGHT * WIDTH * 3
+
+
+def test_a_rate_is_for_films_without_times(make_film):
+    raw = make_film("a.h264", form="h264")
+    assert [frame.time_s for frame in VideoFile(raw, rate=50).frames()] == pytest.approx(np.arange(100) / 50)
+    timed = make_film("a.mp4")
+    assert [frame.time_s for frame in VideoFile(timed, rate=50).frames()] == pytest.approx(np.arange(100) / 25)
+
+
+def stamp(path, index, time_ms):
+    """Change the time stamp of an early frame of a Matroska film of motion JPEG, whose frames are 40 ms apart."""
+    data = path.read_bytes()
+    old = b"\x81" + struct.pack(">h", 40 * index) + b"\x80\xff\xd8"  # track, time in the cluster, flags, picture
+    assert old in data
+    path.write_bytes(data.replace(old, b"\x81" + struct.pack(">h", time_ms) + b"\x80\xff\xd8", 1))
+
+
+def test_times_that_repeat_or_go_back_keep_the_order_of_decoding(make_film, caplog):
+    path = make_film("a.mkv", range(0, 80, 4), codec="mjpeg", size=(16, 32))
+    stamp(path, 2, 40)  # that of frame 1
+    stamp(path, 4, 80)  # that frame 2 had
+    film = VideoFile(path)
+    with caplog.at_level(logging.WARNING):
+        full = facts(film.frames())
+    assert [index for index, _, _ in full] == list(range(20))
+    expected = [i / 25 for i in range(20)]
+    expected[2], expected[4] = 0.04, 0.12
+    assert [time_s for _, time_s, _ in full] == pytest.approx(expected)
+    assert [record.message for record in caplog.records if "go back" in record.message] == [
+        f"{path}: time stamps go back from 0.120 s to 0.080 s at frame 4; such frames get the time before them"
+    ]
+    for after in (0, 1, 2, 3, 4, 15):
+        assert facts(film.frames(after)) == full[after + 1 :]
+
+
+def two_sizes(path, second):
+    """Write motion JPEG whose picture changes its size at frame 5."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
+        other = av.CodecContext.create("mjpeg", "w")
+        other.width, other.height, other.pix_fmt = second[1], second[0], "yuvj420p"
+        other.time_base = Fraction(1, 25)
+        for i in range(10):
+            encoder, (height, width) = (stream, (HEIGHT, WIDTH)) if i < 5 else (other, second)
+            frame = av.VideoFrame.from_ndarray(np.full((height, width, 3), 20 * i, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, 25)
+            for packet in encoder.encode(frame):
+                packet.stream = stream
+                container.mux(packet)
+    return path
+
+
+def test_a_size_that_changes_is_said_and_scaled_to_the_first(tmp_path, caplog):
+    path = two_sizes(tmp_path / "a.mkv", (HEIGHT * 2, WIDTH))
+    with caplog.at_level(logging.WARNING):
+        frames = list(read_frames(path))
+    assert [frame.image.shape for frame in frames] == [(HEIGHT, WIDTH, 3)] * 10
+    assert [int(frame.image[5, 5, 0]) for frame in frames] == pytest.approx(range(0, 200, 20), abs=3)
+    assert len([record for record in caplog.records if "scaled to the 96x64 of the first" in record.message]) == 1
+    assert facts(VideoFile(path).frames(6)) == facts(frames[7:])
+
+
+def test_frames_that_are_larger_than_the_header_says_are_not_decoded(tmp_path, monkeypatch, caplog):
+    path = two_sizes(tmp_path / "a.mkv", (400, 400))
+    monkeypatch.setenv("VITPOSE_MAX_PIXELS", "100000")
+    with caplog.at_level(logging.WARNING):
+        assert len(list(read_frames(path))) == 5
+    assert "5 packets could not be decoded" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".avi"])
+def test_a_film_without_frames(tmp_path, suffix):
+    path = tmp_path / f"none{suffix}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
+        container.start_encoding()
+    with pytest.raises(
+        InputError, match=rf"none\{suffix} (has no video stream|has a video stream, but|cannot be opened)"
+    ):
+        VideoFile(path)
+
+
+def test_a_film_whose_pictures_were_cut_off_gives_what_it_holds(make_film, caplog):
+    path = make_film(options=GROUPS | {"bf": "0"}, container_options={"movflags": "faststart"})
+    data = path.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+    path.write_bytes(data[: len(data) * 3 // 4])
+    film = VideoFile(path)
+    with caplog.at_level(logging.WARNING):
+        full = facts(film.frames())
+    assert 5 < len(full) < 100
+    assert "film.mp4 breaks off: it ends before the 4.00 s it announces" in caplog.text
+    assert facts(film.frames(4)) == full[5:]
+    assert "could not be decoded" not in caplog.text
+
+
+def test_a_cover_picture_is_not_a_film(make_film):
+    path = make_film("cover.mkv", range(1), codec="mjpeg", sound=True)
+    assert VideoFile(path).info.audio
+    data = path.read_bytes()
+    with av.open(str(path)) as source, av.open(str(path.with_suffix(".m4a")), "w", format="mp4") as out:
+        sound = out.add_stream_from_template(source.streams.audio[0])
+        cover = out.add_stream_from_template(source.streams.video[0])
+        cover.disposition = av.stream.Disposition.attached_pic
+        for packet in source.demux():
+            if packet.size:
+                packet.stream = sound if packet.stream.type == "audio" else cover
+                out.mux(packet)
+    assert data
+    with pytest.raises(InputError, match=r"cover\.m4a has no video stream"):
+        VideoFile(path.with_suffix(".m4a"))
+
+
+def test_a_file_cannot_make_the_reader_open_others(tmp_path, make_film):
+    make_film("inner.ts")
+    lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:4", "#EXTINF:4,", "http://127.0.0.1:9/inner.ts", "#EXT-X-ENDLIST"]
+    (tmp_path / "list.mp4").write_text("\n".join(lines))
+    with pytest.raises(InputError, match=r"list\.mp4"):
+        VideoFile(tmp_path / "list.mp4")
+
+
+def test_only_sources_of_frames_are_opened(make_film):
+    path = make_film(times=range(0, 12, 4))
+    source = open_frames(Source("video", str(path), "clip"), Span(0.05))
+    assert source.name == "clip"
+    assert [frame.index for frame in source.frames()] == [2]
+    with pytest.raises(UsageError, match="is a picture"):
+        open_frames(Source("image", "a.jpg", "a"))
+    for rate in (0, -1, float("inf"), float("nan")):
+        with pytest.raises(UsageError, match="rate"):
+            open_frames(Source("video", str(path), "clip"), rate=rate)
+
+
 @pytest.mark.parametrize(
     ("name", "frames", "size", "last_s"),
     [("mmpose_demo", 5, (540, 960), 0.8), ("posetrack_000001", 5, (720, 1280), 4 / 30)],
@@ -176,3 +426,23 @@ def test_real_clips(shared, name, frames, size, last_s):
     assert len(found) == frames
     assert {frame.image.shape[:2] for frame in found} == {size}
     assert found[-1].time_s == pytest.approx(last_s, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "stride", "audio"),
+    [
+        ("mmpose_demo", 5, 1, False),
+        ("posetrack_000001", 5, 1, False),
+        ("sam2_bedroom", 200, 3, False),
+        ("sports2d_demo", 230, 7, True),
+    ],
+)
+def test_real_clips_can_be_gone_on_with_anywhere(shared, name, frames, stride, audio, rng):
+    film = VideoFile(shared / "data/videos" / f"{name}.mp4", Span(stride=stride))
+    full = [(frame.index, frame.time_s, hash(frame.image.tobytes())) for frame in film.frames()]
+    assert [index for index, _, _ in full] == list(range(0, frames, stride))
+    assert (np.diff([time_s for _, time_s, _ in full]) > 0).all()
+    assert (film.info.frames, film.info.audio) == (frames, audio)
+    for after in rng.integers(-1, frames, 3).tolist():
+        tail = [(frame.index, frame.time_s, hash(frame.image.tobytes())) for frame in film.frames(after)]
+        assert tail == [one for one in full if one[0] > after]

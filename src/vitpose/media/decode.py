@@ -66,7 +66,7 @@ def open_header(file: str | IO[bytes], name: str, max_pixels: int | None = None)
     Raises:
         InputError: not a picture, or too large.
     """
-    limit = _limit(max_pixels)
+    limit = pixel_limit(max_pixels)
     try:
         # The lock is held while the header is read only; see _without_pillow_limit.
         with _without_pillow_limit():
@@ -162,7 +162,12 @@ def _without_pillow_limit() -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = before
 
 
-def _limit(max_pixels: int | None) -> int:
+def pixel_limit(max_pixels: int | None = None) -> int:
+    """Return how many pixels a picture or frame may have: ``max_pixels``, the environment's number, or 200 million.
+
+    Raises:
+        UsageError: ``VITPOSE_MAX_PIXELS`` is not a number of pixels.
+    """
     if max_pixels is not None:
         return max_pixels
     text = os.environ.get(MAX_PIXELS_VARIABLE)

@@ -16,7 +16,7 @@ from vitpose.media.urls import is_url
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["image", "video", "url"]
+Kind = Literal["image", "video", "url", "sequence", "stream"]
 
 IMAGE_SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".jp2", ".avif", ".qoi")
@@ -25,11 +25,19 @@ VIDEO_SUFFIXES = frozenset(
     (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".m2ts", ".3gp")
 )
 LIST_SUFFIX = ".txt"
+PLAYLIST_SUFFIX = ".m3u8"
+STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "srt")
+"""Schemes of addresses that are live whatever they end in."""
 OVERLAY = ".overlay.jpg"
 """Ending of the pictures that are written as results; a folder's are not taken for pictures to work on."""
 
 MAX_NAME = 150
 """Longest name of a result, in characters; file systems end at 255 bytes with suffixes."""
+
+PATTERN = re.compile(r"%(0(?P<width>[1-9]\d*))?d")
+"""Place of the number in a printf pattern: ``%d`` or, filled up with zeros, ``%05d``."""
+
+WEBCAM = re.compile(r"webcam:(?P<number>\d{1,3})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +45,9 @@ class Source:
     """One picture or video to work on.
 
     Attributes:
-        kind: ``image``, ``video`` or ``url`` (a picture on the web).
-        location: path or address.
+        kind: ``image``, ``video``, ``url`` (a picture on the web), ``sequence`` (pictures that are a film's frames) or
+            ``stream`` (a camera, or an address that has frames).
+        location: path, address, ``webcam:0``, or for a sequence its folder or printf pattern.
         name: relative path without suffix to name results by; no other source of the same list has it.
     """
 
@@ -51,6 +60,7 @@ def expand_sources(
     sources: Sequence[str | os.PathLike[str]],
     *,
     recursive: bool = False,
+    as_video: bool = False,
     missing: Callable[[str, InputError], None] | None = None,
 ) -> list[Source]:
     """Return the pictures and videos that ``sources`` stand for, in order, each once.
@@ -59,6 +69,8 @@ def expand_sources(
     natural order (``frame2`` before ``frame10``), without its sub-folders unless ``recursive``; hidden files are
     passed over, other files are counted in a warning. The same goes for what a glob matches (``**`` goes into
     sub-folders). A ``.txt`` file lists one source a line, relative to itself; lines that start with ``#`` are comments.
+    ``shots/%05d.jpg`` is a sequence, ``webcam:0`` a camera; addresses of videos, playlists and live protocols are
+    streams, other ``http`` addresses are pictures.
 
     Results are named after the file without its suffix; where two sources would share a name, by as much of the path
     as tells them apart.
@@ -66,6 +78,7 @@ def expand_sources(
     Args:
         sources: what a user typed.
         recursive: take sub-folders too.
+        as_video: take the pictures of a folder, without its sub-folders, as one sequence.
         missing: told about what is missing, which then does not stop the others.
 
     Raises:
@@ -74,8 +87,8 @@ def expand_sources(
     found: dict[str, Source] = {}
     for text, listed_in in _lines([os.fspath(source) for source in sources]):
         try:
-            for source in _expand(text, recursive=recursive, listed_in=listed_in):
-                key = source.location if source.kind == "url" else str(_absolute(source.location))
+            for source in _expand(text, recursive=recursive, as_video=as_video, listed_in=listed_in):
+                key = source.location if source.kind in ("url", "stream") else str(_absolute(source.location))
                 found.setdefault(key, source)
         except InputError as error:
             if missing is None:
@@ -90,28 +103,51 @@ def _lines(sources: Iterable[str]) -> Iterator[tuple[str, str | None]]:
     """Replace list files by what they list; yield what to expand and where it is listed."""
     for text in sources:
         path = Path(text)
-        if text and not is_url(text) and path.suffix.lower() == LIST_SUFFIX and path.is_file():
+        if text and not _is_address(text) and path.suffix.lower() == LIST_SUFFIX and path.is_file():
             yield from _list_file(path)
         else:
             yield text, None
 
 
-def _expand(text: str, *, recursive: bool, listed_in: str | None) -> Iterator[Source]:
+def _expand(text: str, *, recursive: bool, as_video: bool, listed_in: str | None) -> Iterator[Source]:
     where = f" (listed in {listed_in})" if listed_in else ""
-    if is_url(text):
-        yield Source("url", text, _url_name(text))
+    if _is_address(text):
+        yield _address(text)
         return
     path = Path(text)
-    if text and path.is_dir():
+    if text and path.is_dir() and as_video:
+        yield Source("sequence", text, _absolute(text).name or "pictures")
+    elif text and path.is_dir():
         yield from _folder(path, recursive=recursive)
     elif text and path.exists():
         if path.suffix.lower() == LIST_SUFFIX:
             raise InputError(f"{text}{where}: a list cannot hold another list")
         yield _file(path)
+    elif PATTERN.search(text):
+        yield Source("sequence", text, _pattern_name(path))
     elif glob.has_magic(text):
         yield from _glob(text, where)
     else:
         raise InputError(f"{text or 'an empty name'}{where} does not exist")
+
+
+def is_stream(text: str) -> bool:
+    """Whether ``text`` is a camera (``webcam:0``) or an address that has frames rather than one picture."""
+    if WEBCAM.fullmatch(text) or text.lower().startswith(tuple(f"{scheme}://" for scheme in STREAM_SCHEMES)):
+        return True
+    suffix = PurePath(urllib.parse.urlsplit(text).path).suffix.lower() if is_url(text) else ""
+    return suffix in VIDEO_SUFFIXES or suffix == PLAYLIST_SUFFIX
+
+
+def _is_address(text: str) -> bool:
+    return is_url(text) or is_stream(text)
+
+
+def _address(text: str) -> Source:
+    camera = WEBCAM.fullmatch(text)
+    if camera:
+        return Source("stream", text, f"webcam-{camera['number']}")
+    return Source("stream" if is_stream(text) else "url", text, _url_name(text))
 
 
 def _file(path: Path, base: Path | None = None) -> Source:
@@ -152,7 +188,7 @@ def _list_file(path: Path) -> Iterator[tuple[str, str]]:
     if not entries:
         raise InputError(f"{path} lists nothing: write one picture, video or address a line")
     for number, line in entries:
-        yield (line if is_url(line) else str(path.parent / line)), f"{path}, line {number}"
+        yield (line if _is_address(line) else str(path.parent / line)), f"{path}, line {number}"
 
 
 def _pictures_and_videos(files: Sequence[Path], where: str) -> list[Path]:
@@ -180,13 +216,18 @@ def _url_name(url: str) -> str:
     return re.sub(r"[^\w\-]+", "_", stem).strip("_")[:MAX_NAME] or "url"
 
 
+def _pattern_name(path: Path) -> str:
+    """Name for the results of a sequence: what surrounds the number, or else the folder."""
+    return PATTERN.sub("", path.stem).strip(" _-.") or _absolute(str(path)).parent.name or "pictures"
+
+
 def _name_apart(sources: list[Source]) -> list[Source]:
     """Give sources that share a name longer ones: the path, then the path with its suffix, then a number."""
-    clashing = [i for i in _clashing(sources) if sources[i].kind != "url"]
+    clashing = [i for i in _clashing(sources) if sources[i].kind in ("image", "video")]
     root = _common_folder([_absolute(sources[i].location) for i in clashing])
     for lengthen in (_path_name, _suffixed_name):
         for i in _clashing(sources):
-            if sources[i].kind != "url":
+            if sources[i].kind in ("image", "video"):
                 sources[i] = replace(sources[i], name=lengthen(_absolute(sources[i].location), root))
     return _numbered(sources)
 

@@ -1,102 +1,104 @@
-"""Frames of a video file, one at a time, upright, with their real presentation times."""
+"""Frames of video files, and of everything else that has frames: upright, in order, with their real times."""
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from vitpose.core.errors import InputError, UsageError
+from vitpose.media.container import BrokenOffError, pyav
+from vitpose.media.film import Film, Location
+from vitpose.media.frames import Frame, FrameSource, Span, VideoInfo
+from vitpose.media.sequences import ImageSequence
+from vitpose.media.sources import Source
+from vitpose.media.streams import open_stream
 
-from vitpose.core.errors import InputError
-from vitpose.core.extras import require
+__all__ = ["WHOLE", "Frame", "FrameSource", "Span", "VideoFile", "VideoInfo", "open_frames", "read_frames"]
 
 log = logging.getLogger(__name__)
 
+WHOLE = Span()
+"""Every frame of a source."""
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Frame:
-    """One frame of a video.
 
-    Attributes:
-        index: position in presentation order, from 0.
-        time_s: presentation time stamp in seconds, as it is stored in the file.
-        image: ``(height, width, 3)`` uint8 RGB, upright.
+def open_frames(source: Source, span: Span = WHOLE, *, rate: float | None = None) -> FrameSource:
+    """Open a video, a sequence of pictures or a live stream.
+
+    Args:
+        source: of the kinds ``video``, ``sequence`` or ``stream``; see ``expand_sources``.
+        span: the frames that are wanted.
+        rate: frames a second of a sequence, which has no times of its own, and of videos without time stamps, by
+            default what those declare. Other sources have their own times.
+
+    Raises:
+        InputError: cannot be opened or has no frame that can be decoded.
+        UsageError: another kind of source, a rate that is not above 0, or a sequence without one.
+        MissingExtraError: PyAV is not installed.
     """
-
-    index: int
-    time_s: float
-    image: NDArray[np.uint8]
+    if rate is not None and not 0 < rate < float("inf"):
+        raise UsageError(f"the rate must be a number of frames a second above 0, not {rate:g}")
+    if source.kind == "video":
+        return VideoFile(source.location, span, name=source.name, rate=rate)
+    if source.kind == "sequence":
+        return ImageSequence(source.location, span, name=source.name, rate=rate)
+    if source.kind == "stream":
+        return open_stream(source.location, span, name=source.name, rate=rate)
+    raise UsageError(f"{source.location} is a picture, not a source of frames")
 
 
 def read_frames(path: str | Path) -> Iterator[Frame]:
-    """Yield the frames of the first video stream, decoding each when it is asked for.
-
-    The rotation a phone writes into the file is applied. Packets that cannot be decoded are passed over, and counted
-    in a warning at the end. Where a stream has no time stamps at all (raw H.264), times follow from the frame rate it
-    declares. Pixels are taken as square.
+    """Yield all frames of a video file, decoding each when it is asked for; see ``VideoFile``.
 
     Raises:
         InputError: missing, not a video, without video stream, or no frame can be decoded.
         MissingExtraError: PyAV is not installed.
     """
-    av = require("av", "video", "reading videos")
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path} is a folder, not a video" if path.is_dir() else f"{path} does not exist")
-    if not path.stat().st_size:
-        raise InputError(f"{path} is empty")
-    try:
-        container = av.open(str(path), metadata_errors="replace")
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be opened as a video: {getattr(error, 'strerror', None) or error}") from error
-    with container:
-        if not container.streams.video:
-            raise InputError(f"{path} has no video stream")
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        index, broken = 0, 0
-        for packet in _packets(av, container, stream):
-            try:
-                decoded = packet.decode()
-            except av.FFmpegError:
-                broken += 1
-                continue
-            for frame in decoded:
-                yield _frame(index, frame, stream)
-                index += 1
-        if not index:
-            raise InputError(f"{path} has a video stream, but no frame of it can be decoded")
-        if broken:
-            log.warning("%s: %d packets could not be decoded; %d frames could", path, broken, index)
+    yield from VideoFile(path).frames()
 
 
-def _packets(av: Any, container: Any, stream: Any) -> Iterator[Any]:
-    """Yield packets until the file ends or breaks off; a file that was cut short still gives what it holds."""
-    packets = container.demux(stream)
-    while True:
+class VideoFile:
+    """A video file.
+
+    Of the first video stream every frame comes upright with the time stamp it is shown at, in the order it is shown;
+    pixels are taken as square. Packets that cannot be decoded are passed over, and counted in a warning at the end; a
+    file that was cut short gives what it holds, and a warning. Frames of another size than the first are scaled to it.
+
+    Attributes:
+        name: what results are named by.
+        info: facts about the whole file.
+    """
+
+    def __init__(
+        self, path: str | Path, span: Span = WHOLE, *, name: str | None = None, rate: float | None = None
+    ) -> None:
+        """Open the file and decode its first frame; see ``open_frames`` for the arguments.
+
+        Raises:
+            InputError: missing, empty, not a video, without video stream, frames too large, or none can be decoded.
+            MissingExtraError: PyAV is not installed.
+        """
+        pyav()
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f"{path} is a folder, not a video" if path.is_dir() else f"{path} does not exist")
+        if not path.stat().st_size:
+            raise InputError(f"{path} is empty")
+        self.name = path.stem if name is None else name
+        # A file may name other files and addresses; none of them is opened.
+        self._location = Location(str(path), str(path), {"protocol_whitelist": "file"})
+        self._film = Film(self._location, span, rate=rate)
+        self.info: VideoInfo = self._film.info
+
+    def frames(self, after: int = -1) -> Iterator[Frame]:
+        """Yield the frames of the span whose index is above ``after``; see ``FrameSource``.
+
+        MP4, MOV, Matroska and WebM of the usual codecs are entered at a keyframe; others are decoded from the first
+        frame, which is passed over without being turned into pixels. Frames that cannot be decoded keep their index in
+        the former.
+
+        Raises:
+            InputError: no frame lies in the span, with ``after=-1``.
+        """
         try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except av.FFmpegError as error:
-            log.warning("%s breaks off: %s", container.name, error.strerror)
-            return
-        yield packet
-
-
-def _frame(index: int, frame: Any, stream: Any) -> Frame:
-    image: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
-    # FFmpeg's angle is counter-clockwise, like that of rot90.
-    turns = round(frame.rotation / 90)
-    if turns:
-        image = np.ascontiguousarray(np.rot90(image, turns))
-    return Frame(index, _time(index, frame, stream), image)
-
-
-def _time(index: int, frame: Any, stream: Any) -> float:
-    if frame.time is not None:
-        return float(frame.time)
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
-    return index / float(rate) if rate else 0.0
+            yield from self._film.frames(after)
+        except BrokenOffError as error:
+            log.warning("%s breaks off: %s", self._location.shown, error)
