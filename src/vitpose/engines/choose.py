@@ -25,6 +25,7 @@ from vitpose.engines.gate import Limits, compare
 from vitpose.engines.graph import weights_digest
 from vitpose.engines.onnxruntime import OnnxRuntimeEngine
 from vitpose.engines.openvino import OpenVinoEngine
+from vitpose.engines.processor import has_bf16, has_int8, processor_name
 from vitpose.engines.threads import usable_cores
 from vitpose.models.pose import VitPose
 
@@ -69,7 +70,7 @@ def make_engine(name: str, model: VitPose, *, dataset: str | None = None, device
 
     Args:
         name: ``eager``, ``compiled``, ``onnxruntime`` or ``openvino``, each with ``-fp32``, ``-bf16`` or ``-fp16``
-            where it has that.
+            where it has that; ``openvino-int8-dynamic``.
         model: the model.
         dataset: which head; the first by default.
         device: ``auto``, ``cpu``, ``cuda`` and so on; OpenVINO runs on the CPU.
@@ -148,15 +149,9 @@ def candidates(device: str = "auto") -> tuple[str, ...]:
         if util.find_spec("onnxruntime"):
             names.append("onnxruntime-fp32")
         if util.find_spec("openvino"):
-            names += ["openvino-fp32", "openvino-bf16"] if bf16 else ["openvino-fp32"]
+            known = {"openvino-fp32": True, "openvino-bf16": bf16, "openvino-int8-dynamic": has_int8()}
+            names += [name for name, runs in known.items() if runs]
     return tuple(names)
-
-
-def has_bf16() -> bool:
-    """Return whether this CPU multiplies bf16 numbers itself."""
-    info = Path("/proc/cpuinfo")
-    text = info.read_text(encoding="utf-8", errors="replace") if info.is_file() else ""
-    return any(flag in text for flag in ("avx512_bf16", "amx_bf16"))
 
 
 def recall(digest: str, *, dataset: str, device: str = "auto") -> Choice | None:
@@ -169,15 +164,8 @@ def machine() -> dict[str, Any]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
     packages = ("torch", "onnxruntime", "openvino")
     found = {name: metadata.version(name) for name in packages if util.find_spec(name)}
-    cpu = f"{platform.machine()} {_processor()}"
+    cpu = f"{platform.machine()} {processor_name()}"
     return {"cpu": cpu, "cores": usable_cores(), "gpu": gpu, "vitpose": __version__, "packages": found}
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def remembered() -> list[tuple[str, Choice]]:
@@ -270,5 +258,6 @@ ENGINES: Mapping[str, Build] = {
     "openvino": _openvino("fp32"),
     "openvino-fp32": _openvino("fp32"),
     "openvino-bf16": _openvino("bf16"),
+    "openvino-int8-dynamic": _openvino("int8-dynamic"),
 }
 """Engines by name; ``auto`` is ``engines.auto.AutoEngine``."""

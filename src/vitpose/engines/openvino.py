@@ -12,9 +12,12 @@ from vitpose.core.extras import require
 from vitpose.core.geometry import Size
 from vitpose.engines.base import Crops, Heatmaps, check_crops
 from vitpose.engines.description import CROPS, ENTRY, HEATMAPS, Description
+from vitpose.engines.dynamic import compress_weights
 from vitpose.engines.threads import usable_cores
 
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+DYNAMIC = "int8-dynamic"
+
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", DYNAMIC)
 
 
 class OpenVinoEngine:
@@ -28,7 +31,8 @@ class OpenVinoEngine:
         Args:
             path: a file written by ``vitpose export``, for OpenVINO or ONNX.
             precision: of the arithmetic; what the file was exported for by default. ``bf16`` is several times faster
-                than ``fp32`` where the CPU has it, and runs as ``fp32`` where it has not.
+                than ``fp32`` where the CPU has it, and runs as ``fp32`` where it has not; ``int8-dynamic`` rounds the
+                linear layers of a file in higher precision while it runs (see ``dynamic.py``).
             threads: for one call; the cores there are by default.
             batch_size: crops run at a time.
 
@@ -50,7 +54,7 @@ class OpenVinoEngine:
         self.precision = precision or self.description.precision
         if self.precision not in PRECISIONS:
             raise UsageError(f"unknown precision {self.precision!r}{nearest(self.precision, PRECISIONS)}")
-        self._compiled: Any = compile_graph(self._openvino, graph, self.precision, self._threads)
+        self._compiled: Any = self._compile(graph)
         self._process = os.getpid()
         self.name = f"openvino-cpu-{self.precision}"
         self.dataset = self.description.head.dataset
@@ -91,6 +95,10 @@ class OpenVinoEngine:
             self._process = 0
             self._local = threading.local()
 
+    def _compile(self, graph: Any) -> Any:
+        width = self.description.spec.backbone.width
+        return compile_graph(self._openvino, graph, self.precision, threads=self._threads, width=width)
+
     def _request(self) -> Any:
         """Return this thread's request; a child process compiles anew, for threads do not survive a fork."""
         with self._lock:
@@ -99,8 +107,7 @@ class OpenVinoEngine:
             if self._process != os.getpid():
                 # Freeing the parent's model would wait for threads that are not here.
                 self._parents = self._compiled, self._local
-                graph = read_graph(self._openvino, self._path)
-                self._compiled = compile_graph(self._openvino, graph, self.precision, self._threads)
+                self._compiled = self._compile(read_graph(self._openvino, self._path))
                 self._process, self._local = os.getpid(), threading.local()
             if not hasattr(self._local, "request"):
                 self._local.request = self._compiled.create_infer_request()
@@ -135,10 +142,26 @@ def describe_graph(graph: Any, where: str) -> Description:
     return Description.from_json(None, where)
 
 
-def compile_graph(openvino: Any, graph: Any, precision: str, threads: int) -> Any:
-    """Compile for this CPU; what is not int8 in an int8 file runs as bf16 where the CPU has it."""
+def compile_graph(openvino: Any, graph: Any, precision: str, *, threads: int, width: int) -> Any:
+    """Compile for this CPU; what is not int8 runs as bf16 where the CPU has it, unless fp32 or fp16 was asked for.
+
+    Args:
+        openvino: the package.
+        graph: with ``int8-dynamic`` its weights are replaced.
+        precision: one of ``PRECISIONS``.
+        threads: for one call.
+        width: of the tokens; so many activations share a scale where it is found while the model runs.
+
+    Raises:
+        UsageError: ``int8-dynamic`` for a file that has no layers in higher precision.
+    """
     core = openvino.Core()
     can = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    hint = "bf16" if precision in ("bf16", "int8") and "BF16" in can else "f32"
+    hint = "bf16" if precision in ("bf16", "int8", DYNAMIC) and "BF16" in can else "f32"
     settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    if precision == DYNAMIC:
+        if not compress_weights(graph):
+            raise UsageError(f"a file of int8 layers runs as it is: leave out {DYNAMIC!r}")
+        # The default of 32 spends as much time on scales as int8 saves.
+        settings["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = width
     return core.compile_model(graph, "CPU", settings)
