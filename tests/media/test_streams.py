@@ -66,8 +66,8 @@ class Server:
 
 @pytest.fixture
 def transport(make_film):
-    """MPEG-TS, which can be joined anywhere, of 50 frames."""
-    return make_film("clip.ts", range(0, 200, 4), options={"g": "10"}).read_bytes()
+    """MPEG-TS, which can be joined anywhere, of 200 frames: more than the threads of a decoder hold."""
+    return make_film("clip.ts", range(0, 800, 4), options={"g": "10"}).read_bytes()
 
 
 def facts(frames):
@@ -86,7 +86,7 @@ def test_a_live_stream_that_breaks_off_comes_back_and_dies(transport, caplog):
             found.extend((frame.index, frame.time_s) for frame in live.frames())
     indices, times = [index for index, _ in found], [time_s for _, time_s in found]
     assert indices == sorted(set(indices))
-    assert indices[-1] > 25  # more than one connection gave
+    assert indices[-1] > 110  # more than one connection gave
     assert times == sorted(times)
     assert "live.ts: connection lost" in caplog.text
     assert "(3 of 3)" in caplog.text
@@ -124,7 +124,7 @@ def test_a_film_on_the_web_is_read_like_a_file(make_film):
 def test_a_film_whose_connection_dies_goes_on_at_the_next_frame(make_film, transport, caplog):
     length = len(transport)
     part = transport[: length * 2 // 3]
-    full = facts(VideoFile(make_film("same.ts", range(0, 200, 4), options={"g": "10"})).frames())
+    full = facts(VideoFile(make_film("same.ts", range(0, 800, 4), options={"g": "10"})).frames())
     with Server(*[(transport, length)] * 2, (part, length), (part[:400], length), (transport, length)) as address:
         film = open_stream(f"{address}/clip.ts", Span(), reconnect=QUICK)
         with caplog.at_level(logging.WARNING):

@@ -42,7 +42,9 @@ def collect_crops(
     Raises:
         InputError: a picture cannot be read, or nobody is in any of them.
     """
-    found = [source.location for source in expand_sources([str(one) for one in pictures]) if source.kind in ("image", "url")]
+    found = [
+        source.location for source in expand_sources([str(one) for one in pictures]) if source.kind in ("image", "url")
+    ]
     step = max(1, len(found) // limit)
     crops: list[NDArray[np.uint8]] = []
     # Every so-many-th picture first, so that a folder sorted by scene gives more than its first scene.
