@@ -29,8 +29,8 @@ class FilmOptions:
     Attributes:
         skeleton_people: how many people ``skeletons`` keeps at most: those with the largest sum of scores over the
             film. None keeps everybody, and the array grows with people times frames.
-        half: whether ``skeletons`` stores float16 as PYSKL's own files do; far from the origin that is coarser than a
-            pixel (1 px steps from 1024 on, 2 px from 2048 on).
+        half: whether ``skeletons`` stores float16 as PYSKL's own files do; its steps are whole pixels from 1024 on, and
+            two from 2048 on.
     """
 
     skeleton_people: int | None = 10
