@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from vitpose.cli.doctor import EXTRAS, annotation_files, app, installation
+from vitpose.cli.doctor import annotation_files, app
 from vitpose.core.errors import GateError, InputError
 
 
@@ -27,13 +27,14 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_installation():
-    found = installation()
-    assert set(found["extras"]) == set(EXTRAS)
-    assert found["devices"]["cpu"].endswith("threads")
+def test_the_installation_is_shown(tmp_path, monkeypatch):
+    monkeypatch.setenv("VITPOSE_HOME", str(tmp_path))
     plain = json.loads(run("--json").stdout)
-    assert plain["packages"] == found["packages"]
-    assert f"python: {found['python']}" in run().stdout
+    assert {"packages", "devices", "processor", "engines", "chosen", "extras", "caches"} <= set(plain)
+    shown = run().stdout
+    assert f"python: {plain['python']}" in shown
+    assert f"  eager: {plain['engines']['eager']}" in shown
+    assert str(tmp_path) in shown
 
 
 def test_a_folder_is_searched_for_annotations(folder):

@@ -1,9 +1,6 @@
 """``vitpose doctor``: is the installation fit, and is a data set fit to be trained on?"""
 
-import importlib.metadata
-import importlib.util
 import json
-import platform
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vitpose._version import __version__
 from vitpose.core.errors import GateError, InputError
 
 if TYPE_CHECKING:
@@ -24,16 +20,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-EXTRAS = {
-    "train": ("accelerate", "faster_coco_eval", "tensorboard", "scipy", "matplotlib"),
-    "video": ("av",),
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "openvino": ("openvino",),
-}
-_PACKAGES = (
-    "torch", "numpy", "opencv-python-headless", "pillow", "safetensors", "huggingface-hub", "transformers",
-    "supervision", "pydantic", "pyarrow",
-)  # fmt: skip
 _SHOWN = 5
 
 
@@ -42,9 +28,11 @@ def doctor(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")] = False,
 ) -> None:
-    """Show versions, devices and which optional parts are installed."""
+    """Show versions, devices, engines, which optional parts are installed, and where things are kept."""
     if context.invoked_subcommand is not None:
         return
+    from vitpose.pipeline.installation import installation
+
     found = installation()
     if as_json:
         typer.echo(json.dumps(found, indent=2))
@@ -53,43 +41,6 @@ def doctor(
         typer.echo(title if isinstance(part, dict) else f"{title}: {part}")
         for name, value in part.items() if isinstance(part, dict) else ():
             typer.echo(f"  {name}: {value}")
-
-
-def installation() -> dict[str, Any]:
-    """Return what this installation consists of, as plain data."""
-    packages = {name: _version(name) for name in _PACKAGES}
-    extras = {}
-    for extra, modules in EXTRAS.items():
-        missing = [module for module in modules if importlib.util.find_spec(module) is None]
-        extras[extra] = f"lacks {', '.join(missing)}: pip install 'vitpose[{extra}]'" if missing else "installed"
-    return {
-        "vitpose": __version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "packages": packages,
-        "devices": _devices(),
-        "extras": extras,
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed under this name"
-
-
-def _devices() -> dict[str, str]:
-    import torch
-
-    devices = {"cpu": f"{torch.get_num_threads()} threads"}
-    if torch.cuda.is_available():
-        for index in range(torch.cuda.device_count()):
-            memory = torch.cuda.get_device_properties(index).total_memory / 2**30
-            devices[f"cuda:{index}"] = f"{torch.cuda.get_device_name(index)}, {memory:.0f} GiB"
-    if torch.backends.mps.is_available():
-        devices["mps"] = "available"
-    return devices
 
 
 @app.command(name="data")

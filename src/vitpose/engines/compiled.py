@@ -51,12 +51,8 @@ class CompiledEngine:
             raise UsageError(f"batch_sizes must be one to eight numbers from 1 up, not {batch_sizes}")
         self._eager = EagerEngine(model, dataset=dataset, device=device, dtype=dtype)
         place = self._eager.device
-        if (
-            backend == "inductor"
-            and place.type == "cpu"
-            and not any(map(shutil.which, ("c++", "g++", "clang++", "cl")))
-        ):
-            raise UsageError("compiling for the CPU needs a C++ compiler, and there is none; use engine='eager'")
+        if backend == "inductor":
+            check_compiler(place)
         self._backend = backend
         self._sizes = tuple(sorted(set(batch_sizes)))
         self._lock = threading.Lock()
@@ -152,3 +148,13 @@ class Captured:
         self.crops.copy_(crops, non_blocking=True)
         self.graph.replay()
         return self.heatmaps
+
+
+def check_compiler(place: torch.device) -> None:
+    """Refuse to compile where that cannot work.
+
+    Raises:
+        UsageError: a CPU, and no C++ compiler.
+    """
+    if place.type == "cpu" and not any(map(shutil.which, ("c++", "g++", "clang++", "cl"))):
+        raise UsageError("compiling for the CPU needs a C++ compiler, and there is none; use engine='eager'")
