@@ -8,7 +8,16 @@ from vitpose.core.errors import UsageError
 from vitpose.core.geometry import Size
 from vitpose.core.poses import Poses
 from vitpose.core.skeleton import load_skeleton
-from vitpose.rendering.draw import LEFT, RIGHT, Style, draw_poses
+from vitpose.rendering.draw import (
+    LEFT,
+    RIGHT,
+    UNTRACKED_COLOR,
+    Style,
+    Trails,
+    draw_frame,
+    draw_poses,
+    track_color,
+)
 
 COCO = load_skeleton("coco17")
 
@@ -82,3 +91,117 @@ def test_points_far_outside_do_no_harm() -> None:
 def test_poses_of_another_picture_are_refused() -> None:
     with pytest.raises(UsageError, match="400x200"):
         vitpose.draw(np.zeros((10, 10, 3), np.uint8), standing(1))
+
+
+def of_color(drawn: np.ndarray, color: str, near: int = 3) -> np.ndarray:
+    wanted = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)])
+    return np.asarray(np.abs(drawn.astype(int) - wanted).max(axis=-1) <= near)
+
+
+def test_tracks_keep_their_colour_wherever_they_stand_in_the_arrays() -> None:
+    both = standing(2, track_ids=[3, 8])
+    drawn = draw_poses(IMAGE, both)
+    np.testing.assert_array_equal(drawn, draw_poses(IMAGE, both[[1, 0]]))
+    for person, track in ((0, 3), (1, 8)):
+        mine = of_color(drawn, track_color(track))
+        assert mine[:, 100 * person : 100 * person + 95].sum() > 200
+        assert not mine[:, : 100 * person].any()
+        assert not mine[:, 100 * person + 100 :].any()
+
+
+def test_people_without_id_are_grey_and_have_no_label() -> None:
+    drawn = draw_poses(IMAGE, standing(2, track_ids=[-1, 4]))
+    assert of_color(drawn, UNTRACKED_COLOR)[:, :100].sum() > 200
+    assert not of_color(drawn, UNTRACKED_COLOR)[:, 100:].any()
+    label_of = draw_poses(IMAGE, standing(2, track_ids=[-1, 4]), Style(boxes=False))
+    assert of_color(label_of, track_color(4))[:20, 104:130].sum() > 50
+    assert not label_of[:12, :100].any()
+
+
+def test_colours_of_ids_near_each_other_are_far_apart() -> None:
+    colors = [np.array([int(track_color(track)[i : i + 2], 16) for i in (1, 3, 5)]) for track in range(200)]
+    for first, color in enumerate(colors):
+        assert color.max() > 150, "bright enough for black letters"
+        for other in colors[first + 1 : first + 5]:
+            assert np.abs(color - other).max() > 60
+    assert track_color(7) == track_color(7) != UNTRACKED_COLOR == track_color(-1)
+
+
+def test_colours_by_track_can_be_turned_off() -> None:
+    plain, tracked = standing(1), standing(1, track_ids=[7])
+    old = Style(tracks=False)
+    np.testing.assert_array_equal(draw_poses(IMAGE, plain, old), draw_poses(IMAGE, plain))
+    drawn = draw_poses(IMAGE, tracked, old)
+    np.testing.assert_array_equal(drawn[30:], draw_poses(IMAGE, plain)[30:])
+    assert (drawn[:30] != draw_poses(IMAGE, plain)[:30]).any(), "the id is written"
+
+
+def test_several_classes_are_named() -> None:
+    same = draw_poses(IMAGE, standing(2, track_ids=[1, 2]), Style(boxes=False))
+    mixed = draw_poses(IMAGE, standing(2, track_ids=[1, 2], labels=("dog", "cat")), Style(boxes=False))
+    assert of_color(mixed, track_color(1)).sum() > of_color(same, track_color(1)).sum() + 50
+
+
+def walking(frames: int, *, skip: tuple[int, ...] = ()) -> list[Poses]:
+    """One person who goes 5 pixels to the right in every frame."""
+    found = []
+    for frame in range(frames):
+        still = standing(1, track_ids=[1])
+        moved = Poses(
+            xy=still.xy + np.array([5 * frame, 0], np.float32),
+            scores=still.scores,
+            boxes=still.boxes + np.array([5, 0, 5, 0], np.float32) * frame,
+            box_scores=still.box_scores,
+            track_ids=still.track_ids,
+            skeleton=COCO,
+            image_size=still.image_size,
+        )
+        found.append(Poses.empty(COCO, Size(200, 400)) if frame in skip else moved)
+    return found
+
+
+def trail(frames: list[Poses], trails: Trails) -> np.ndarray:
+    """Return the columns in which the trail of the last frame is drawn."""
+    for poses in frames[:-1]:
+        trails.add(poses)
+    alone = draw_poses(IMAGE, frames[-1])
+    changed = (draw_frame(IMAGE, frames[-1], trails=trails) != alone).any(axis=(0, 2))
+    return np.flatnonzero(changed)
+
+
+def test_trails_show_the_last_frames_and_forget_the_others() -> None:
+    frames = walking(40)
+    columns = trail(frames, Trails(10))
+    now = 47 + 5 * 39  # the middle of the box
+    assert columns.min() == pytest.approx(now - 45, abs=3)
+    assert columns.max() < now + 5
+    np.testing.assert_array_equal(columns, trail(frames[-10:], Trails(10)))
+    assert IMAGE.max() == 0
+
+
+def test_trails_are_broken_where_nobody_was_seen() -> None:
+    whole, broken = (trail(walking(20, skip=skip), Trails(20, ["left_ankle"])) for skip in ((), (10,)))
+    assert set(broken) < set(whole)
+    gap = set(whole) - set(broken)
+    assert {60 + 47, 60 + 52} <= gap
+
+
+def test_trails_of_what_is_not_seen_not_tracked_or_far_away() -> None:
+    for poses in (standing(1, track_ids=[-1]), standing(1), Poses.empty(COCO, Size(200, 400))):
+        np.testing.assert_array_equal(trail([poses] * 3, Trails()), [])
+    unseen = [standing(1, score=0.1, track_ids=[1])] * 2
+    np.testing.assert_array_equal(trail(unseen, Trails(5, ["nose"])), [])
+    away = [Poses(**{**vars(poses), "boxes": poses.boxes + 1e9}) for poses in walking(3)]
+    np.testing.assert_array_equal(trail(away, Trails()), [])
+
+
+def test_a_frame_without_trails_is_a_picture() -> None:
+    poses = standing(2, track_ids=[1, 2])
+    np.testing.assert_array_equal(draw_frame(IMAGE, poses), draw_poses(IMAGE, poses))
+
+
+def test_wrong_trails_are_named() -> None:
+    with pytest.raises(UsageError, match="at least 2 frames, not 1"):
+        Trails(1)
+    with pytest.raises(UsageError, match="did you mean 'left_wrist'"):
+        Trails(5, ["left_wris"]).add(standing(1))
