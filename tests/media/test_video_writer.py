@@ -256,6 +256,23 @@ def test_a_full_disk_says_so_and_keeps_what_was_whole(tmp_path):
     assert len(list(read_frames(write(tmp_path / "a.mp4", range(9), noise, segment_frames=4, resume=True)))) == 9
 
 
+@pytest.mark.parametrize(("where", "kept"), [("SegmentEncoder.add", 7), ("PartsFolder.save", 8)])
+def test_an_interrupt_while_a_frame_is_written_loses_none_before_it(tmp_path, monkeypatch, where, kept):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    film = SegmentedVideo(tmp_path / "a.mp4", size=SIZE, segment_frames=4)
+    times = [n / 25 for n in range(8)]
+    for number in range(7):
+        film.add(times[number], grey(number))
+    monkeypatch.setattr(f"vitpose.media.segments.{where}", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        film.add(times[7], grey(7))
+    with pytest.raises(UsageError, match="before all its frames"):
+        film.finish(complete=True)
+    assert_shows(film.finish(complete=False), times[:kept])
+
+
 def test_a_segment_goes_to_disk_as_soon_as_it_is_full(tmp_path):
     with SegmentedVideo(tmp_path / "a.mp4", size=SIZE, segment_frames=4) as film:
         for number in range(40):

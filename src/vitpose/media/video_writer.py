@@ -77,6 +77,7 @@ class SegmentedVideo:
         self._last = segment_stamps(self._parts.paths[-1])[-1] if self._parts.count else None
         self._encoder: SegmentEncoder | None = None
         self._pending = 0
+        self._unsaved: bytes | None = None
         self._closed = self._lost = self._warned = False
 
     @property
@@ -110,9 +111,10 @@ class SegmentedVideo:
         self._last = stamp
         self._pending += 1
         if self._pending == self._segment_frames:
-            segment = self._end_segment()
+            self._unsaved = self._end_segment()
             with self._kept():
-                self._parts.save(segment)
+                self._parts.save(self._unsaved)
+            self._unsaved = None
         self._lost = False
 
     def finish(self, complete: bool, *, keep_parts: bool = False) -> Path | None:
@@ -135,7 +137,9 @@ class SegmentedVideo:
         partial = self.path.with_suffix(".partial.mp4")
         target = self.path if complete else partial
         segments: list[Path | bytes] = [*self._parts.paths]
-        if self._pending and not self._lost:
+        if self._unsaved is not None:
+            segments.append(self._unsaved)
+        elif self._pending:
             segments.append(self._end_segment())
         self.close()
         if segments:
@@ -150,7 +154,7 @@ class SegmentedVideo:
     def close(self) -> None:
         """Stop without a film: the unfinished segment is given up, the whole ones stay for a resumed run."""
         self._closed = True
-        self._encoder = None
+        self._encoder = self._unsaved = None
 
     def __enter__(self) -> "SegmentedVideo":
         return self
