@@ -285,6 +285,9 @@ def test_wrong_use_is_named(tmp_path):
         SegmentedVideo(tmp_path / "a.avi", size=SIZE)
     with pytest.raises(UsageError, match="segments of 0"):
         SegmentedVideo(tmp_path / "a.mp4", size=SIZE, segment_frames=0)
+    film = SegmentedVideo(tmp_path / "a.mp4", size=Size(16, 20_000))
+    with pytest.raises(VitPoseError, match=r"20000x16 pixels as H.264 .* 16384 at most"):
+        film.add(0, grey(0, Size(16, 20_000)))
     film = SegmentedVideo(tmp_path / "a.mp4", size=SIZE)
     with pytest.raises(UsageError, match=r"of 64x48 pixels, not \(48, 66, 3\)"):
         film.add(0, grey(0, Size(48, 66)))
