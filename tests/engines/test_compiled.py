@@ -24,7 +24,7 @@ def test_padding_to_a_few_sizes_does_not_show(model):
         heatmaps, expected = engine(pixels), reference(pixels)
         assert heatmaps.shape == expected.shape
         assert np.abs(heatmaps - expected).max(initial=0) < 1e-5
-    assert sorted(engine._graphs) == [1, 4]
+    assert sorted(engine._functions) == [1, 4]
     other = engine.for_dataset("aic")
     assert np.abs(other(tiny_crops(2)) - EagerEngine(model, device="cpu", dataset="aic")(tiny_crops(2))).max() < 1e-5
     engine.close()

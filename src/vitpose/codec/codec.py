@@ -147,8 +147,9 @@ class Codec:
                 f" {tuple(maps.shape)} of {maps.dtype}"
             )
         xy, scores = find_keypoints(maps, self.convention, self.sigma, self.decode_sigma)
-        scale = self._heatmap_per_crop(crop_size, Size(*maps.shape[2:]))
-        return xy / torch.tensor(scale, device=xy.device), scores
+        across, down = self._heatmap_per_crop(crop_size, Size(*maps.shape[2:]))
+        # Numbers and not a tensor: copying one to a device waits for all that is going on there.
+        return torch.stack([xy[..., 0] / across, xy[..., 1] / down], dim=-1), scores
 
     def merge_flipped(self, heatmaps: Array, flipped: Array, flip_indices: Iterable[int]) -> Tensor:
         """Average the heatmaps of crops with those of the mirrored crops; see ``flip.merge_flipped``.

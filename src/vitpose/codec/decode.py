@@ -81,8 +81,9 @@ def _decode_maps(maps: Tensor, convention: Convention, sigma: float, decode_sigm
         offsets = _quarter_steps(maps, rows, columns)
     xy = torch.where((scores > 0)[:, None], peaks + offsets, peaks)
     broken = ~torch.isfinite(scores)
-    center = torch.tensor([(width - 1) / 2, (height - 1) / 2], device=maps.device)
-    return torch.where(broken[:, None], center, xy), torch.where(broken, 0.0, scores)
+    center = zip(xy.unbind(dim=1), ((width - 1) / 2, (height - 1) / 2), strict=True)
+    xy = torch.stack([torch.where(broken, middle, places) for places, middle in center], dim=1)
+    return xy, torch.where(broken, 0.0, scores)
 
 
 def _maxima(maps: Tensor) -> tuple[Tensor, Tensor]:

@@ -34,7 +34,8 @@ def merge_flipped(heatmaps: Tensor, flipped: Tensor, flip_indices: Iterable[int]
         raise UsageError(
             f"merge_flipped: flip_indices must name each of the {heatmaps.shape[1]} keypoints once, not {indices}"
         )
-    swapped = flipped[:, torch.tensor(indices, dtype=torch.int64, device=flipped.device)]
+    # One slice a keypoint and not a tensor of indices: copying that to a device waits for all that is going on there.
+    swapped = torch.stack([flipped[:, index] for index in indices], dim=1)
     turned = swapped.flip(-1).to(heatmaps.device, torch.float32)
     if shift:
         turned = torch.cat([turned[..., :1], turned[..., :-1]], dim=-1)

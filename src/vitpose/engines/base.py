@@ -1,11 +1,13 @@
 """What every engine promises: uint8 crops in, float32 heatmaps out."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from vitpose.codec.codec import Codec
 from vitpose.core.errors import UsageError
@@ -47,7 +49,37 @@ class Engine(Protocol):
         """Give back what the engine holds; it cannot be called afterwards. Closing twice is allowed."""
 
 
-def check_crops(crops: Crops | torch.Tensor, size: Size) -> None:
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """A model on its device, for callers whose crops are there already. It is what an engine offers, not an engine.
+
+    Attributes:
+        device: where crops are taken and heatmaps given.
+        run: ``(people, height, width, 3)`` uint8 RGB crops on the device to ``(people, keypoints, height, width)``
+            float32 heatmaps there; raises ``torch.OutOfMemoryError`` for too many.
+        module: holds the weights that ``run`` reads.
+        recordable: ``run`` only starts kernels, so they can be recorded as a CUDA graph.
+    """
+
+    device: torch.device
+    run: Callable[[Tensor], Tensor]
+    module: nn.Module
+    recordable: bool = False
+
+
+@runtime_checkable
+class OffersDevice(Protocol):
+    """An engine that need not be fed from memory."""
+
+    def resident(self) -> Resident | None:
+        """Return its model where it is at present; None where feeding it from memory is as good, as on a CPU.
+
+        Raises:
+            UsageError: the engine is closed.
+        """
+
+
+def check_crops(crops: Crops | Tensor, size: Size) -> None:
     """Refuse crops an engine cannot run.
 
     Args:
@@ -57,7 +89,7 @@ def check_crops(crops: Crops | torch.Tensor, size: Size) -> None:
     Raises:
         UsageError: another type, number of channels or size.
     """
-    known = isinstance(crops, (np.ndarray, torch.Tensor))
+    known = isinstance(crops, (np.ndarray, Tensor))
     shape = tuple(crops.shape) if known else ()
     if not known or crops.dtype not in (np.uint8, torch.uint8) or len(shape) != 4 or shape[1:] != (*size, 3):
         given = f"{crops.dtype} {shape}" if known else type(crops).__name__

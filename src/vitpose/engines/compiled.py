@@ -3,7 +3,6 @@
 import copy
 import shutil
 import threading
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,8 @@ from torch import Tensor
 
 from vitpose.core.errors import UsageError
 from vitpose.core.geometry import Size
-from vitpose.engines.base import Crops, Heatmaps, check_crops
+from vitpose.engines.base import Crops, Heatmaps, Resident, check_crops
+from vitpose.engines.captured import Captured, addresses
 from vitpose.engines.deploy import DeployModel
 from vitpose.engines.eager import EagerEngine, Precision
 from vitpose.models.pose import VitPose
@@ -56,18 +56,24 @@ class CompiledEngine:
         self._backend = backend
         self._sizes = tuple(sorted(set(batch_sizes)))
         self._lock = threading.Lock()
-        self._graphs: dict[int, Any] | None = {}
+        self._start()
         self.name = self._eager.name.replace("eager", "compiled")
         self.dataset = self._eager.dataset
         self.num_keypoints = self._eager.num_keypoints
         self.input_size: Size = self._eager.input_size
         self.heatmap_size: Size = self._eager.heatmap_size
 
+    def _start(self) -> None:
+        self._functions: dict[int, Any] | None = {}
+        self._recordings: dict[int, Captured] = {}
+        self._recorded_at: tuple[int, ...] = ()
+
     def for_dataset(self, dataset: str) -> "CompiledEngine":
         """Return an engine for another head of the same model; the weights are shared, the graphs are its own."""
         other = copy.copy(self)
         other._eager = self._eager.for_dataset(dataset)
-        other._lock, other._graphs = threading.Lock(), {}
+        other._lock = threading.Lock()
+        other._start()
         other.dataset, other.num_keypoints = dataset, other._eager.num_keypoints
         return other
 
@@ -89,65 +95,70 @@ class CompiledEngine:
     def close(self) -> None:
         """Let go of the model and all graphs."""
         with self._lock:
-            self._graphs = None
+            self._functions = None
+            self._recordings.clear()
         self._eager.close()
+
+    def resident(self) -> Resident | None:
+        """Return the compiled model for crops that are on its GPU already; None on other devices.
+
+        Raises:
+            UsageError: the engine is closed.
+        """
+        model = self._eager.model
+        place = model.backbone.pos_embed.device
+        return Resident(place, self._run_there, model, recordable=True) if place.type == "cuda" else None
+
+    def _run_there(self, crops: Tensor) -> Tensor:
+        """Run crops on the device, padded and cut as those in memory are."""
+        parts = []
+        for part in torch.split(crops, self._sizes[-1]):
+            size = next(size for size in self._sizes if size >= len(part))
+            padded = (
+                part if len(part) == size else torch.cat([part, part.new_zeros((size - len(part), *part.shape[1:]))])
+            )
+            with self._lock:
+                parts.append(self._function(size)(padded)[: len(part)])
+        return torch.cat(parts)
 
     def _run(self, crops: Crops) -> Heatmaps:
         size = next(size for size in self._sizes if size >= len(crops))
         padded = np.zeros((size, *self.input_size, 3), dtype=np.uint8)
         padded[: len(crops)] = crops
         with self._lock, torch.inference_mode():
-            if self._graphs is None:
-                raise UsageError(f"engine {self.name} is closed")
-            if size not in self._graphs:
-                self._graphs[size] = self._build(size)
-            heatmaps: Tensor = self._graphs[size](torch.from_numpy(padded))
+            heatmaps: Tensor = self._graph(size)(torch.from_numpy(padded))
             found: Heatmaps = heatmaps[: len(crops)].cpu().numpy()
         return found
 
-    def _build(self, size: int) -> Any:
-        """Compile for one batch size: a graph with a free size would be compiled again and again."""
-        deploy = DeployModel(self._eager.model, self.dataset).eval()
+    def _graph(self, size: int) -> Any:
+        """Return what runs one batch size from memory: on a GPU a recording, made again when the weights were moved."""
+        function = self._function(size)
+        place = self._eager.model.backbone.pos_embed.device
+        if place.type != "cuda":
+            return function
+        weights = addresses(self._eager.model)
+        if self._recorded_at != weights:
+            self._recordings.clear()
+            self._recorded_at = weights
+        if size not in self._recordings:
+            self._recordings[size] = Captured.of(lambda crops: (function(crops),), size, self.input_size, place)
+        return lambda crops: self._recordings[size](crops)[0]
 
-        def forward(crops: Tensor) -> Tensor:
-            heatmaps: Tensor = deploy(crops)
-            return heatmaps
+    def _function(self, size: int) -> Any:
+        """Compile for one batch size, once: a graph with a free size would be compiled again and again."""
+        if self._functions is None:
+            raise UsageError(f"engine {self.name} is closed")
+        if size not in self._functions:
+            deploy = DeployModel(self._eager.model, self.dataset).eval()
 
-        # The compiler counts how often it compiles each code object and gives up at eight, so every graph gets its own.
-        forward.__code__ = forward.__code__.replace(co_name=f"forward_{self.dataset}_{size}")
-        graph = torch.compile(forward, backend=self._backend, dynamic=False, fullgraph=True)
-        device = self._eager.device
-        return Captured.of(graph, size, self.input_size, device) if device.type == "cuda" else graph
+            def forward(crops: Tensor) -> Tensor:
+                heatmaps: Tensor = deploy(crops)
+                return heatmaps
 
-
-@dataclass(frozen=True, slots=True)
-class Captured:
-    """A CUDA graph of one batch size: every launch of a call recorded once and replayed together."""
-
-    graph: Any
-    crops: Tensor
-    heatmaps: Tensor
-
-    @classmethod
-    def of(cls, run: Any, size: int, input_size: Size, device: torch.device) -> "Captured":
-        """Warm up on a side stream, as capture demands, and record."""
-        crops = torch.zeros((size, *input_size, 3), dtype=torch.uint8, device=device)
-        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(stream):
-            for _ in range(3):
-                run(crops)
-        torch.cuda.current_stream(device).wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            heatmaps = run(crops)
-        return cls(graph, crops, heatmaps)
-
-    def __call__(self, crops: Tensor) -> Tensor:
-        """Copy the crops in, replay, and return heatmaps that the next call overwrites."""
-        self.crops.copy_(crops, non_blocking=True)
-        self.graph.replay()
-        return self.heatmaps
+            # The compiler counts how often it compiles each code object and gives up at eight, so every one is its own.
+            forward.__code__ = forward.__code__.replace(co_name=f"forward_{self.dataset}_{size}")
+            self._functions[size] = torch.compile(forward, backend=self._backend, dynamic=False, fullgraph=True)
+        return self._functions[size]
 
 
 def check_compiler(place: torch.device) -> None:

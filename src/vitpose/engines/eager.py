@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vitpose.core.errors import UsageError, VitPoseError, nearest
 from vitpose.core.geometry import Size
-from vitpose.engines.base import Crops, Heatmaps, check_crops
+from vitpose.engines.base import Crops, Heatmaps, Resident, check_crops
 from vitpose.engines.deploy import DeployModel
 from vitpose.engines.threads import fit_torch_threads
 from vitpose.models.devices import pick_device
@@ -99,6 +99,17 @@ class EagerEngine:
         other.dataset = other._deploy.head.dataset
         other.num_keypoints = other._deploy.head.keypoints
         return other
+
+    def resident(self) -> Resident | None:
+        """Return the model for crops that are on its GPU already; None on other devices.
+
+        Raises:
+            UsageError: the engine is closed.
+        """
+        deploy = self._open()
+        # Where the weights are now: whoever shares the model may have moved it since.
+        place = deploy.model.backbone.pos_embed.device
+        return Resident(place, deploy, deploy, recordable=True) if place.type == "cuda" else None
 
     @overload
     def __call__(self, crops: Crops) -> Heatmaps: ...

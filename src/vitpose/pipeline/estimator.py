@@ -18,10 +18,12 @@ from vitpose.core.poses import Boxes, Poses
 from vitpose.core.provenance import Provenance
 from vitpose.core.skeleton import Skeleton
 from vitpose.detectors.base import Detector
-from vitpose.engines.base import Engine
+from vitpose.engines.base import Engine, OffersDevice
+from vitpose.engines.captured import Recordings
+from vitpose.engines.ondevice import DeviceLane
 from vitpose.media.images import ImageSource, read_image
 from vitpose.models.variants import HeadSpec
-from vitpose.pipeline.batches import Batches, Floats, Image, MemoryLane, Reading
+from vitpose.pipeline.batches import Batches, Floats, Image, Lane, MemoryLane, Reading
 from vitpose.pipeline.head import Head
 from vitpose.pipeline.multiscale import Scales
 from vitpose.pipeline.options import Options, Threshold
@@ -83,6 +85,7 @@ class PoseEstimator:
         codec = Codec.for_head(self.head, heatmap, decode_sigma=self.options.decode_sigma)
         mirror = tuple(map(int, self.skeleton.flip_indices)) if self.options.flip_test else None
         self._reading = Reading(codec, crop, mirror)
+        self._recordings = Recordings(self._reading)
         scales = Scales(self.options.scales, codec, crop, heatmap)
         self._batches = Batches(scales, self.options.batch_size, len(self.skeleton))
         self._given = provenance or Provenance()
@@ -90,14 +93,18 @@ class PoseEstimator:
             self._given,
             dataset=chosen,
             engine=self.engine.name,
-            detector="" if self.detector is None else self.detector.name,
+            detector=self._detector_name,
             settings=tuple((dict(self._given.settings) | self.options.settings).items()),
         )
+
+    @property
+    def _detector_name(self) -> str:
+        return "" if self.detector is None else self.detector.name
 
     def __repr__(self) -> str:
         return (
             f"PoseEstimator({self._provenance.name or 'model'!r}, dataset {self.dataset!r} of {', '.join(self._heads)},"
-            f" {self.skeleton.name}, engine {self.engine.name}, detector {self._provenance.detector or None!r})"
+            f" {self.skeleton.name}, engine {self.engine.name}, detector {self._detector_name or None!r})"
         )
 
     @property
@@ -221,7 +228,14 @@ class PoseEstimator:
         transforms = [
             CropTransform.from_boxes(people, size, convention=spec.codec, square=spec.square_box) for people in boxes
         ]
-        return self._batches(MemoryLane(images, self.engine, self._reading), transforms)
+        return self._batches(self._lane(images), transforms)
+
+    def _lane(self, images: Sequence[Image]) -> Lane:
+        """Work where the engine's model is, if it offers that; it may have moved or changed since the last time."""
+        resident = self.engine.resident() if isinstance(self.engine, OffersDevice) else None
+        if resident is None:
+            return MemoryLane(images, self.engine, self._reading)
+        return DeviceLane(images, resident, self._recordings)
 
     def _assemble(self, image: Image, boxes: Boxes, points: NDArray[np.float32], scores: NDArray[np.float32]) -> Poses:
         return Poses(
@@ -234,8 +248,8 @@ class PoseEstimator:
             image_size=Size(*image.shape[:2]),
             threshold=self._threshold,
             p_correct=self._probabilities(scores),
-            # The engine may change while a long job runs, so it is asked each time.
-            model=replace(self._provenance, engine=self.engine.name),
+            # The engine may change while a long job runs, and a detector is known once it was needed: ask each time.
+            model=replace(self._provenance, engine=self.engine.name, detector=self._detector_name),
         )
 
     def _probabilities(self, scores: NDArray[np.float32]) -> NDArray[np.float32] | None:
