@@ -98,7 +98,8 @@ class SegmentEncoder:
         except self._av.FFmpegError as error:
             height, width = image.shape[:2]
             raise VitPoseError(
-                f"cannot encode a frame of {width}x{height} pixels as H.264: {error.strerror}"
+                f"cannot encode a frame of {width}x{height} pixels as H.264 ({error.strerror}); a side may have 16384"
+                " at most: run without the annotated video"
             ) from error
 
     def close(self) -> bytes:
