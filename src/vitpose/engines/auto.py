@@ -1,16 +1,19 @@
 """``engine="auto"``: the fastest engine of this machine, once there is enough work to find it out."""
 
+import contextlib
 import copy
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
+from torch import Tensor
 
 from vitpose.core.errors import UsageError
 from vitpose.core.geometry import Size
 from vitpose.core.skeleton import Skeleton
-from vitpose.engines.base import Crops, Engine, Heatmaps
+from vitpose.engines.base import Crops, Engine, Heatmaps, OffersDevice, Resident
 from vitpose.engines.choose import candidates, choose_engine, make_engine, recall
 from vitpose.engines.eager import EagerEngine
 from vitpose.engines.gate import Limits
@@ -69,11 +72,12 @@ class AutoEngine:
         self.heatmap_size: Size = eager.heatmap_size
         self._lock = threading.Lock()
         self._kept: list[Crops] = []
-        self._seen = 0
+        self._seen = self._held = 0
         known = recall(self._digest, dataset=self.dataset, device=self._device)
         self._waiting = known is None and len(candidates(self._device)) > 1
         if known is not None:
             _log.info("%s (remembered)", known.summary)
+        self._chosen = "eager" if known is None else known.name
         self._engine: Engine | None = self._make(known.name) if known is not None else eager
 
     def for_dataset(self, dataset: str) -> "AutoEngine":
@@ -92,10 +96,58 @@ class AutoEngine:
     def __call__(self, crops: Crops) -> Heatmaps:
         """Return ``(people, keypoints, height, width)`` float32; see ``Engine``."""
         heatmaps = self._open()(crops)
-        if self._waiting:
+        if self._waiting and not self._held:
             with self._lock:
                 self._collect(crops)
         return heatmaps
+
+    @property
+    def undecided(self) -> bool:
+        """Whether what runs may still change."""
+        return self._waiting
+
+    def decide(self, crops: Crops) -> None:
+        """Measure now, on ``(people, height, width, 3)`` uint8 crops of at least 8 real people."""
+        with self._lock:
+            self._choose(crops)
+
+    @contextlib.contextmanager
+    def held(self, name: str | None = None) -> Iterator[str]:
+        """Keep to one engine while the block runs, so that a long result is of one piece.
+
+        Args:
+            name: the engine a result was begun with, as this gave it; None keeps what runs.
+
+        Yields:
+            The engine's name, as ``make_engine`` takes it.
+        """
+        with self._lock:
+            self._held += 1
+            if name is not None and name != self._chosen:
+                self._engine, self._chosen = self._make(name), name
+        try:
+            yield self._chosen
+        finally:
+            with self._lock:
+                self._held -= 1
+
+    def resident(self) -> Resident | None:
+        """Return the model of what runs at present, if that offers it; people are collected there as well."""
+        engine = self._open()
+        offered = engine.resident() if isinstance(engine, OffersDevice) else None
+        if offered is None or not self._waiting:
+            return offered
+        run = offered.run
+
+        def collecting(crops: Tensor) -> Tensor:
+            heatmaps = run(crops)
+            if not self._waiting or self._held:
+                return heatmaps
+            with self._lock:
+                self._collect(crops.cpu().numpy())
+            return heatmaps
+
+        return replace(offered, run=collecting, recordable=False)
 
     def close(self) -> None:
         """Close the engine in use."""
@@ -125,12 +177,14 @@ class AutoEngine:
             self._kept.append(np.array(crops[:room]))
         if self._seen < self._enough:
             return
-        kept = np.concatenate(self._kept)
+        self._choose(np.concatenate(self._kept))
+
+    def _choose(self, crops: Crops) -> None:
         self._waiting = False
         self._kept.clear()
         choice = choose_engine(
             self._model,
-            kept,
+            crops,
             skeleton=self._skeletons[self.dataset],
             dataset=self.dataset,
             device=self._device,
@@ -138,4 +192,4 @@ class AutoEngine:
             limits=self._limits,
         )
         _log.info("%s", choice.summary)
-        self._engine = self._make(choice.name)
+        self._engine, self._chosen = self._make(choice.name), choice.name

@@ -1,0 +1,185 @@
+"""What a film leaves on disk: the journal, the annotated film, and what is made from the journal."""
+
+import json
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vitpose.core.errors import UsageError, VitPoseError
+from vitpose.core.poses import Poses
+from vitpose.media.video_writer import SegmentedVideo
+from vitpose.pipeline.chunks import Chunk
+from vitpose.pipeline.journal import Journal, RunFile, keep_whole_chunks, refuse_another, to_line
+from vitpose.rendering.blur import blur_faces
+from vitpose.rendering.draw import draw_poses
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FilmFiles:
+    """Where the results of a film lie.
+
+    Attributes:
+        folder: of all results.
+        name: of this film's: a relative path without suffix.
+    """
+
+    folder: Path
+    name: str
+
+    def path(self, ending: str) -> Path:
+        """Return the path that ends in ``ending``."""
+        return self.folder / f"{self.name}{ending}"
+
+    @property
+    def journal(self) -> Path:
+        """The whole journal."""
+        return self.path(".jsonl")
+
+    @property
+    def partial(self) -> Path:
+        """The journal while it grows."""
+        return self.path(".partial.jsonl")
+
+    @property
+    def smoothed(self) -> Path:
+        """The journal with what a second pass smoothed, until it takes the first one's place."""
+        return self.path(".smoothed.jsonl")
+
+    @property
+    def film(self) -> Path:
+        """The annotated film."""
+        return self.path(".mp4")
+
+    @property
+    def run(self) -> RunFile:
+        """What the run is."""
+        return RunFile(self.path(".run.json"))
+
+    def forget(self) -> None:
+        """Remove what a run without a frame leaves."""
+        self.partial.unlink(missing_ok=True)
+        self.run.path.unlink(missing_ok=True)
+
+
+@dataclass(slots=True)
+class FilmCount:
+    """What went into the journal, earlier runs included."""
+
+    frames: int = 0
+    people: int = 0
+    detections: int = 0
+
+    def add(self, chunk: Chunk) -> None:
+        """Count a chunk."""
+        self.frames += len(chunk.records)
+        self.people += sum(len(one.poses) for one in chunk.records)
+        self.detections += sum(one.detected for one in chunk.records)
+
+
+def begin(files: FilmFiles, identity: dict[str, Any], *, chunk: int, resume: bool) -> tuple[int, dict[str, Any] | None]:
+    """Prepare the folder for a run.
+
+    Args:
+        files: of the film.
+        identity: of the run.
+        chunk: processed frames a chunk.
+        resume: continue an earlier run if there is one.
+
+    Returns:
+        How many frames are in the journal already; and what the earlier run says of itself, when all its frames are.
+
+    Raises:
+        UsageError: the earlier run was another one.
+        VitPoseError: the folder cannot be written.
+    """
+    known = files.run.load() if resume else None
+    # JSON knows no tuples, so what is compared went through it.
+    plain = json.loads(json.dumps({"identity": identity}))
+    if known is not None:
+        refuse_another(known["identity"], plain["identity"], files.run.path)
+        if known.get("complete") or not files.partial.is_file():
+            return int(known.get("frames", 0)), known
+        return keep_whole_chunks(files.partial, chunk), None
+    if resume and files.partial.is_file() and files.partial.stat().st_size:
+        raise UsageError(
+            f"{files.partial} has no {files.run.path.name} beside it that says how it was made: start again without"
+            " resume"
+        )
+    # First the journal, then what it is: a run without a journal is one whose journal has got its last name.
+    try:
+        files.partial.parent.mkdir(parents=True, exist_ok=True)
+        files.partial.write_bytes(b"")
+    except OSError as error:
+        raise VitPoseError(f"cannot write {files.partial}: {error.strerror or error}") from error
+    files.run.save(plain | {"complete": False})
+    return 0, None
+
+
+@dataclass(slots=True)
+class FilmOutput:
+    """The last stage: writes each chunk to the journal, then draws it.
+
+    Attributes:
+        name: of the results.
+        source: as the user gave it.
+        on_demand: whether lines say who found the boxes.
+        journal: takes the lines; None where nothing is written or everything is written already.
+        film: takes the pictures; None where none are drawn.
+        blur: make faces unrecognisable.
+        count: of what came through.
+    """
+
+    name: str
+    source: str
+    on_demand: bool = False
+    journal: Journal | None = None
+    film: SegmentedVideo | None = None
+    blur: bool = False
+    count: FilmCount = field(default_factory=FilmCount)
+
+    def write(self, chunk: Chunk) -> Chunk:
+        """Write what is not on disk yet, the lines before the pictures."""
+        if self.journal is not None and not chunk.known:
+            self.journal.append(
+                [to_line(one, name=self.name, source=self.source, on_demand=self.on_demand) for one in chunk.records]
+            )
+        if self.film is not None:
+            for ordinal, (frame, record) in enumerate(zip(chunk.frames, chunk.records, strict=True), chunk.first):
+                if ordinal >= self.film.next_ordinal:
+                    self.film.add(frame.time_s, annotated(frame.image, record.poses, blur=self.blur))
+        self.count.add(chunk)
+        return chunk
+
+
+class DrawnFilm:
+    """The annotated film, or that there is none; a block that fails leaves what was drawn as ``NAME.partial.mp4``."""
+
+    def __init__(self, video: SegmentedVideo | None) -> None:
+        self.video = video
+
+    def finish(self, *, complete: bool) -> tuple[Path, ...]:
+        """Let the film appear, complete or partial; return it if it has any frame."""
+        video, self.video = self.video, None
+        path = None if video is None else video.finish(complete, keep_parts=not complete)
+        return () if path is None else (path,)
+
+    def __enter__(self) -> "DrawnFilm":
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        # The error that ends the block is the one to hear about; the pieces stay for a resumed run.
+        try:
+            self.finish(complete=False)
+        except VitPoseError as error:
+            log.warning("%s", error)
+
+
+def annotated(image: NDArray[np.uint8], poses: Poses, *, blur: bool) -> NDArray[np.uint8]:
+    """Return a picture with the poses drawn on it, over faces that nobody recognises if ``blur``."""
+    return draw_poses(blur_faces(image, poses) if blur else image, poses)

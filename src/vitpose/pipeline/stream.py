@@ -1,0 +1,285 @@
+"""A film from its first frame to its results.
+
+Reading, detecting, estimating, following and writing overlap (``stages.py``); each works on the same chunk of frames
+wherever a run begins, and the journal grows by whole chunks, so a run that was killed and continued ends with the bytes
+of one that was not.
+"""
+
+import contextlib
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vitpose.core.errors import InputError
+from vitpose.core.poses import Boxes
+from vitpose.formats.film import FILM_FORMATS, convert_film
+from vitpose.formats.results import Origin
+from vitpose.media.frames import Frame, FrameSource
+from vitpose.media.video_writer import SegmentedVideo
+from vitpose.pipeline.afterwards import smooth_journal
+from vitpose.pipeline.chunks import Saved, read_chunks
+from vitpose.pipeline.demand import Demand
+from vitpose.pipeline.estimator import PoseEstimator
+from vitpose.pipeline.film_output import DrawnFilm, FilmCount, FilmFiles, FilmOutput, begin
+from vitpose.pipeline.film_work import FilmWork
+from vitpose.pipeline.following import Follower, make_tracker
+from vitpose.pipeline.journal import Journal, Record, identify, read_records
+from vitpose.pipeline.one_engine import one_engine
+from vitpose.pipeline.stages import overlapped
+from vitpose.pipeline.summary import Listeners, VideoSummary
+from vitpose.pipeline.video_options import VideoOptions
+
+log = logging.getLogger(__name__)
+
+
+def predict_video(
+    estimator: PoseEstimator,
+    source: FrameSource,
+    *,
+    out: Path | None = None,
+    name: str | None = None,
+    location: str | None = None,
+    options: VideoOptions | None = None,
+    listeners: Listeners | None = None,
+) -> VideoSummary:
+    """Estimate the poses in every frame of a film, say who is who, and write the results.
+
+    Args:
+        estimator: finds people and their poses; needs a detector.
+        source: gives the frames.
+        out: folder for the results; None writes nothing, the listeners are told.
+        name: of the results, a relative path without suffix; the source's by default.
+        location: path or address as the user gave it, for the results; the source's name by default. Of a file the
+            sound is taken, and its content is compared when the run is continued.
+        options: see ``VideoOptions``.
+        listeners: told every frame and every result, in this thread.
+
+    Returns:
+        What was done. A run that is stopped from the keyboard keeps what it finished in files named ``.partial``, which
+        ``resume`` continues; stopping is how a live source ends, and then the run is complete.
+
+    Raises:
+        UsageError: options that do not go with the source, an estimator without detector, or a run to be continued that
+            was begun with other options, another model or another source.
+        InputError: the source breaks off; what was finished is kept as above.
+        VitPoseError: anything else that goes wrong, such as a full disk; what was finished is kept.
+    """
+    options = options or VideoOptions()
+    options.check(source.info, out)
+    follower = Follower(make_tracker(options.tracker, max_people=options.max_people), options.smoothing)
+    files = None if out is None else FilmFiles(out, name or source.name)
+    begun = files.run.load() if files is not None and options.resume else None
+    with one_engine(estimator, source, begun["identity"]["auto_engine"] or None if begun else None) as held:
+        run = _Run(
+            source=source,
+            work=FilmWork(estimator, Demand(options.detect_every), follower),
+            options=options,
+            name=name or source.name,
+            location=location or source.name,
+            listeners=listeners or Listeners(),
+        )
+        if files is None:
+            return run.watch()
+        return run.write(files, run.identity(estimator, held))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Run:
+    """One film on its way."""
+
+    source: FrameSource
+    work: FilmWork
+    options: VideoOptions
+    name: str
+    location: str
+    listeners: Listeners
+
+    def identity(self, estimator: PoseEstimator, held: str) -> dict[str, Any]:
+        """Return everything that changes results."""
+        nobody = Boxes(np.zeros((0, 4), np.float32))
+        model = estimator.estimate([np.zeros((8, 8, 3), np.uint8)], [nobody])[0].model
+        info, path = self.source.info, self._file
+        return {
+            "model": model.to_dict() | {"batch_size": estimator.options.batch_size},
+            "auto_engine": held,
+            "options": self.options.identity() | {"overlay": "overlay" in self.options.formats},
+            "chunk": self._chunk,
+            "source": {"size": list(info.size), "frames": info.frames} | ({} if path is None else identify(path)),
+        }
+
+    def watch(self) -> VideoSummary:
+        """Work through the film and write nothing."""
+        output = self._output()
+        ended = self._first_pass(output, None)
+        return self._summary(output.count, complete=ended or self.source.info.live, interrupted=not ended)
+
+    def write(self, files: FilmFiles, identity: dict[str, Any]) -> VideoSummary:
+        """Work through the film and write the results."""
+        saved, earlier = begin(files, identity, chunk=self._chunk, resume=self.options.resume)
+        if earlier is not None:
+            return self._already(files, earlier)
+        output = self._output()
+        try:
+            with DrawnFilm(self._open_film(files)) as film:
+                ended = self._work(files, output, film.video, saved)
+                complete = ended or self.source.info.live
+                drawn = film.finish(complete=complete)
+        except InputError:
+            if not output.count.frames:
+                files.forget()
+            raise
+        if not complete:
+            return self._summary(output.count, complete=False, interrupted=True, files=(files.partial, *drawn))
+        return replace(self._complete(files, identity, output.count, drawn), interrupted=not ended)
+
+    def _work(self, files: FilmFiles, output: FilmOutput, film: SegmentedVideo | None, saved: int) -> bool:
+        """Fill the journal and draw the film; return whether the source came to its end."""
+        later = self.options.smooths_afterwards
+        with Journal(files.partial) as output.journal:
+            output.film = None if later else film
+            undrawn = saved if output.film is None else min(output.film.next_ordinal, saved)
+            ended = self._first_pass(output, Saved(files.partial, saved, 0 if self.work.looks else undrawn))
+        return self._second_pass(files, film, output.count.frames) if ended and later else ended
+
+    def _first_pass(self, output: FilmOutput, known: Saved | None) -> bool:
+        """Return whether the source came to its end, rather than somebody to the end of his patience."""
+        chunks = read_chunks(self.source, self._chunk, known)
+        final = not self.options.smooths_afterwards
+        stages = (self.work.detect, self.work.estimate, self.work.follow, output.write)
+        try:
+            with contextlib.closing(overlapped(chunks, *stages)) as results:
+                for chunk in results:
+                    if not chunk.known:
+                        for frame, record in zip(chunk.frames, chunk.records, strict=True):
+                            self._tell(frame, record, final=final)
+        except KeyboardInterrupt:
+            return False
+        return True
+
+    def _second_pass(self, files: FilmFiles, film: SegmentedVideo | None, frames: int) -> bool:
+        """Smooth and draw; return whether it came to its end."""
+        if self.options.smoothing is None:
+            return True
+        try:
+            smooth_journal(
+                files.partial,
+                files.smoothed,
+                self.options.smoothing,
+                name=self.name,
+                source=self._shown,
+                on_demand=self._on_demand,
+            )
+            if film is not None:
+                chunks = read_chunks(
+                    self.source, self._chunk, Saved(files.smoothed, frames, film.next_ordinal), more=False
+                )
+                with contextlib.closing(overlapped(chunks, self._output(film=film).write)) as results:
+                    for _ in results:
+                        pass
+            for record in read_records(files.smoothed):
+                self.listeners.result(self._origin(record), record.poses)
+        except KeyboardInterrupt:
+            return False
+        return True
+
+    def _complete(
+        self, files: FilmFiles, identity: dict[str, Any], count: FilmCount, drawn: tuple[Path, ...]
+    ) -> VideoSummary:
+        """Give the journal its name and write what is made from it."""
+        run = {
+            "identity": identity,
+            "frames": count.frames,
+            "people": count.people,
+            "detections": count.detections,
+            "drawn": [path.name for path in drawn],
+        }
+        files.run.save(run | {"complete": False})
+        if self.options.smooths_afterwards:
+            files.smoothed.replace(files.journal)
+            files.partial.unlink()
+        else:
+            files.partial.replace(files.journal)
+        return self._convert(files, run)
+
+    def _convert(self, files: FilmFiles, run: dict[str, Any]) -> VideoSummary:
+        wanted = [one for one in FILM_FORMATS if one in self.options.formats]
+        made = convert_film(files.journal, files.folder, files.name, wanted, self.options.film_options)
+        files.run.save(run | {"complete": True, "formats": list(self.options.formats)})
+        return self._finished(files, run, made)
+
+    def _already(self, files: FilmFiles, run: dict[str, Any]) -> VideoSummary:
+        """Return what an earlier run did; make what it did not come to."""
+        if run["complete"] and set(self.options.formats) <= set(run["formats"]):
+            log.info("%s is complete already", self.name)
+            return self._finished(files, run, [])
+        return self._convert(files, {key: value for key, value in run.items() if key != "schema"})
+
+    def _finished(self, files: FilmFiles, run: dict[str, Any], made: list[Path]) -> VideoSummary:
+        if "json" not in self.options.formats:
+            files.journal.unlink(missing_ok=True)
+        count = FilmCount(run["frames"], run["people"], run["detections"])
+        drawn = [files.film.with_name(name) for name in run["drawn"]]
+        paths = [files.journal, *drawn, *made]
+        return self._summary(count, complete=True, files=tuple(path for path in paths if path.exists()))
+
+    def _summary(
+        self, count: FilmCount, *, complete: bool, interrupted: bool = False, files: tuple[Path, ...] = ()
+    ) -> VideoSummary:
+        return VideoSummary(
+            frames=count.frames,
+            people=count.people,
+            detections=count.detections,
+            complete=complete,
+            interrupted=interrupted,
+            files=files,
+        )
+
+    def _tell(self, frame: Frame, record: Record, *, final: bool) -> None:
+        self.listeners.frame(frame, record.poses)
+        if final:
+            self.listeners.result(self._origin(record), record.poses)
+
+    def _origin(self, record: Record) -> Origin:
+        return Origin(name=self.name, source=self._shown, image_id=self.name, frame=record.frame, time_s=record.time_s)
+
+    @property
+    def _shown(self) -> str:
+        """The location as JSON can say it: file names may be any bytes."""
+        return self.location.encode("utf-8", "replace").decode("utf-8")
+
+    @property
+    def _on_demand(self) -> bool:
+        return self.options.detect_every > 1
+
+    @property
+    def _chunk(self) -> int:
+        return self.options.chunk(self.source.info)
+
+    @property
+    def _file(self) -> Path | None:
+        path = Path(self.location)
+        return path if path.is_file() else None
+
+    def _output(self, film: SegmentedVideo | None = None) -> FilmOutput:
+        return FilmOutput(
+            name=self.name,
+            source=self._shown,
+            on_demand=self._on_demand,
+            film=film,
+            blur=self.options.blur_faces,
+        )
+
+    def _open_film(self, files: FilmFiles) -> SegmentedVideo | None:
+        if "overlay" not in self.options.formats:
+            return None
+        info = self.source.info
+        return SegmentedVideo(
+            files.film,
+            size=info.size,
+            rate=info.rate / self.options.span.stride if info.rate else None,
+            audio_from=self._file if info.audio else None,
+            resume=self.options.resume,
+        )

@@ -1,0 +1,86 @@
+"""A run that is killed, however often and wherever, is continued to the bytes of one that was not."""
+
+import contextlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import moving_blocks
+import numpy as np
+import pytest
+from moving_blocks import BlockDetector, Blocks, block_estimator, files_in
+
+from vitpose.motion.settings import SmoothingSettings
+from vitpose.pipeline.stream import predict_video
+from vitpose.pipeline.video_options import VideoOptions
+
+pytest.importorskip("av")
+
+ONLINE = VideoOptions(detect_every=4, formats=("json", "overlay", "csv"), smoothing=SmoothingSettings(method="kalman"))
+OFFLINE = replace(ONLINE, smoothing=SmoothingSettings(method="butterworth"))
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Results of runs that nothing happened to."""
+    folders = {}
+    for key, options in (("online", ONLINE), ("offline", OFFLINE)):
+        folders[key] = tmp_path_factory.mktemp(key)
+        predict_video(block_estimator(), Blocks(), out=folders[key], options=options)
+    return folders
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_run_that_fails_anywhere_goes_on_to_the_same_bytes(whole: dict[str, Path], seed: int, tmp_path: Path) -> None:
+    """Up to three failures in one film, each somewhere in reading, detecting or estimating."""
+    rng = np.random.default_rng(seed)
+    kind = ("online", "offline")[seed % 2]
+    options = ONLINE if kind == "online" else OFFLINE
+    for attempt in range(int(rng.integers(1, 4))):
+        where, at = rng.integers(3), int(rng.integers(5, 100))
+        fails = (at, KilledError(f"number {at}"))
+        estimator = block_estimator(
+            detector=BlockDetector(fails if where == 1 else None), fails=fails if where == 2 else None
+        )
+        source = Blocks(fails=fails if where == 0 else None)
+        with contextlib.suppress(KilledError):
+            predict_video(estimator, source, out=tmp_path, options=replace(options, resume=attempt > 0))
+    assert threading.active_count() == 1
+    last = predict_video(block_estimator(), Blocks(), out=tmp_path, options=replace(options, resume=True))
+    assert last.complete
+    assert last.frames == 100
+    assert files_in(tmp_path) == files_in(whole[kind])
+
+
+def test_a_killed_process_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    smooth = "rts"
+    script = [sys.executable, moving_blocks.__file__]
+    reference, folder = tmp_path / "reference", tmp_path / "killed"
+    subprocess.run([*script, str(reference), "300", "--smooth", smooth], check=True, capture_output=True)
+    rng = np.random.default_rng(0)
+    kills = 0
+    for attempt in range(3):
+        more = ["--resume"] if attempt else []
+        arguments = [*script, str(folder), "300", "--smooth", smooth, "--slow", "0.003", *more]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            while process.poll() is None and not (folder / "blocks.partial.jsonl").exists():
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.6))
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            kills += process.returncode == -signal.SIGKILL
+    assert kills
+    done = subprocess.run(
+        [*script, str(folder), "300", "--smooth", smooth, "--resume"], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "300"
+    found = {name: data for name, data in files_in(folder).items() if "/.part-" not in f"/{name}"}
+    assert found == files_in(reference)
