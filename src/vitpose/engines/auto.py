@@ -135,16 +135,15 @@ class AutoEngine:
         """Return the model of what runs at present, if that offers it; people are collected there as well."""
         engine = self._open()
         offered = engine.resident() if isinstance(engine, OffersDevice) else None
-        if offered is None or not self._waiting:
+        if offered is None or not self._waiting or self._held:
             return offered
         run = offered.run
 
         def collecting(crops: Tensor) -> Tensor:
             heatmaps = run(crops)
-            if not self._waiting or self._held:
-                return heatmaps
-            with self._lock:
-                self._collect(crops.cpu().numpy())
+            if self._waiting:
+                with self._lock:
+                    self._collect(crops.cpu().numpy())
             return heatmaps
 
         return replace(offered, run=collecting, recordable=False)
