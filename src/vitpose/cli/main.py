@@ -55,6 +55,8 @@ def _common(
     ] = False,
 ) -> None:
     logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, format="%(levelname)s: %(message)s")
+    # Which model and detector were chosen is always said.
+    logging.getLogger("vitpose.weights.defaults").setLevel(logging.INFO)
     if not verbose:
         os.environ.setdefault("HF_HUB_VERBOSITY", "error")  # the hub's client sets its logger up when it is imported
         for noisy in ("httpx", "urllib3", "transformers", "huggingface_hub", "filelock"):

@@ -1,6 +1,7 @@
 """Object detectors from the Hugging Face hub or a local folder, run without torchvision."""
 
 import copy
+import hashlib
 import inspect
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from vitpose.core.errors import UsageError, WeightsError, nearest
 from vitpose.core.geometry import Size
+from vitpose.core.hub import hub_is_reachable
 from vitpose.core.poses import Boxes
 from vitpose.core.similarity import iou_matrix
 from vitpose.detectors.base import Image
@@ -72,14 +74,15 @@ class HuggingFaceDetector:
             raise UsageError(f"the detector's threshold must be between 0 and 1, not {threshold}")
         if batch_size < 1 or (max_people is not None and max_people < 1):
             raise UsageError("batch_size and max_people must be at least 1")
-        self.name = str(name_or_path)
         self.threshold = threshold
         self.max_people = max_people
         self._batch_size = batch_size
         self._device = pick_device(device)
-        model, self._preprocess = _load(self.name)
+        self._source = str(name_or_path)
+        model, self._preprocess = _load(self._source)
+        self.name = f"{self._source} {_revision(self._source, model)}".rstrip()
         self._names = {int(index): str(label) for index, label in model.config.id2label.items()}
-        self._classes = _class_indices(self._names, classes, self.name)
+        self._classes = _class_indices(self._names, classes, self._source)
         self._labels = tuple(self._names[index] for index in self._classes)
         self._no_object = len(self._names)
         self._model = model.to(self._device).eval()
@@ -106,7 +109,7 @@ class HuggingFaceDetector:
             UsageError: the model does not know one of them.
         """
         other = copy.copy(self)
-        other._classes = _class_indices(self._names, classes, self.name)
+        other._classes = _class_indices(self._names, classes, self._source)
         other._labels = tuple(self._names[index] for index in other._classes)
         return other
 
@@ -177,11 +180,13 @@ def _stack(group: Sequence[tuple[int, dict[str, Tensor]]]) -> tuple[list[int], d
 def _load(name: str) -> tuple[Any, Preprocess]:
     from transformers import AutoModelForObjectDetection
 
+    # Out of reach, the hub's client would retry for half a minute: the cache has the files, or nobody has.
+    local = Path(name).is_dir() or not hub_is_reachable()
     try:
         model, report = AutoModelForObjectDetection.from_pretrained(
-            name, output_loading_info=True, dtype=torch.float32, local_files_only=Path(name).is_dir()
+            name, output_loading_info=True, dtype=torch.float32, local_files_only=local
         )
-        preprocess = load_preprocess(name, model.config.model_type)
+        preprocess = load_preprocess(name, model.config.model_type, local=local)
     except Exception as error:  # It reads files of others, and every kind of damage has an exception of its own.
         raise WeightsError(f"the detector {name!r} cannot be loaded: {_reason(error)}; {_WAYS_OUT}") from error
     absent = sorted(report["missing_keys"]) + sorted(str(key) for key in report["mismatched_keys"])
@@ -190,6 +195,17 @@ def _load(name: str) -> tuple[Any, Preprocess]:
             f"the detector {name!r} is incomplete: {len(absent)} weights such as {absent[0]!r} are missing"
         )
     return model, preprocess
+
+
+def _revision(name: str, model: Any) -> str:
+    """Return what tells this copy of a detector from others: the hub's commit, or the hash of a folder's weights."""
+    files = sorted(Path(name).glob("*.safetensors")) + sorted(Path(name).glob("*.bin"))
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    commit = getattr(model.config, "_commit_hash", None) or ""
+    return (digest.hexdigest() if files else str(commit))[:12]
 
 
 _WAYS_OUT = (

@@ -20,18 +20,19 @@ Preprocess: TypeAlias = Callable[[NDArray[np.uint8]], dict[str, Tensor]]
 """One ``(height, width, 3)`` uint8 RGB picture to a batch of one: ``pixel_values`` and perhaps ``pixel_mask``."""
 
 
-def load_preprocess(name: str, model_type: str) -> Preprocess:
+def load_preprocess(name: str, model_type: str, *, local: bool = False) -> Preprocess:
     """Return the preprocessing that belongs to a model.
 
     Args:
         name: hub id or local folder.
         model_type: as in the model's configuration.
+        local: look at this disk only.
 
     Raises:
         OSError: the settings are not to be had.
         ValueError: the settings are not understood.
     """
-    settings = _settings(name)
+    settings = _settings(name, local=local)
     if model_type == "rf_detr":
         return _RfDetr(settings, name)
     processor = _pillow_class(settings, name).from_dict(settings)
@@ -57,11 +58,11 @@ def _pillow_class(settings: dict[str, Any], name: str) -> Any:
     return found
 
 
-def _settings(name: str) -> dict[str, Any]:
+def _settings(name: str, *, local: bool) -> dict[str, Any]:
     from transformers.image_processing_utils import BaseImageProcessor
 
     settings: dict[str, Any]
-    settings, _ = BaseImageProcessor.get_image_processor_dict(name)
+    settings, _ = BaseImageProcessor.get_image_processor_dict(name, local_files_only=local)
     return settings
 
 

@@ -33,6 +33,7 @@ from vitpose.pipeline.head import Head
 from vitpose.pipeline.options import Options, Threshold
 from vitpose.pipeline.probabilities import CALIBRATION, from_metadata
 from vitpose.rendering.draw import Style, draw_poses
+from vitpose.weights.defaults import AUTO, EMBEDDED, announce, asked_once, choose_detector, choose_model
 from vitpose.weights.detector import is_detector, load_detector, packaged_detector
 from vitpose.weights.load import LoadedModel, load_model
 
@@ -41,11 +42,10 @@ log = logging.getLogger(__name__)
 RANDOM = "random:"
 """``random:vitpose-b`` builds a model of that size with random weights: for trying things out, never for results."""
 
-EMBEDDED = "embedded"
-"""The detector that comes with the package, where this copy of it carries one."""
-
 ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe")
 """The animals that detectors trained on COCO know."""
+
+PEOPLE = ("person",)
 
 DEFAULT_CLASSES: Mapping[str, tuple[str, ...]] = {"ap10k": ANIMALS, "apt36k": ANIMALS}
 """What a dataset's keypoints belong to; people where nothing else is said."""
@@ -73,11 +73,12 @@ def load(  # noqa: PLR0913 - the one place where every choice of a user comes to
 
     Args:
         name_or_path: a name from ``vitpose models``, a Hugging Face hub id, a file or folder of weights,
-            ``random:NAME`` for random weights of a published size, an exported ``.onnx`` or ``.xml`` file, or a model
-            object.
+            ``random:NAME`` for random weights of a published size, an exported ``.onnx`` or ``.xml`` file, a model
+            object, or ``"auto"``: the published default where it is to be had, else the one that comes with the
+            package.
         dataset: which head of a model with several, for instance ``ap10k`` of a ViTPose+ model; the first by default.
         skeleton: name or TOML file of the keypoints, where the weights do not say.
-        detector: ``"auto"`` (the default detector, loaded when it is first needed), ``"whole"`` (one box, the
+        detector: ``"auto"`` (chosen as the model is, when it is first needed), ``"whole"`` (one box, the
             picture), ``"embedded"`` (the package's own), a file of one like it, a hub id or local folder of a Hugging
             Face object detector, a function from picture to boxes, a ``Detector``, or None when boxes are always given.
         engine: ``"auto"`` (starts with PyTorch; over long jobs finds out what is fastest here among those whose poses
@@ -101,6 +102,8 @@ def load(  # noqa: PLR0913 - the one place where every choice of a user comes to
         WeightsError: the weights are not to be had or do not fit.
         InputError: a skeleton file is wrong.
     """
+    name_or_path, detector = _settled(name_or_path, detector, classes)
+    given = "" if isinstance(name_or_path, VitPose) else str(name_or_path)
     if not isinstance(name_or_path, VitPose) and is_exported(name_or_path):
         heads, provenance = _exported(name_or_path, skeleton, engine, device)
         chosen = dataset or next(iter(heads))
@@ -123,10 +126,24 @@ def load(  # noqa: PLR0913 - the one place where every choice of a user comes to
     return PoseEstimator(
         heads,
         dataset=chosen,
-        detector=make_detectors(detector, search, list(heads), device=device),
+        detector=make_detectors(detector, search, list(heads), device=device, model=str(given)),
         options=options,
         provenance=replace(provenance, settings=search.settings),
     )
+
+
+def _settled(name_or_path: Any, detector: Any, classes: Sequence[str] | None) -> tuple[Any, Any]:
+    """Choose a model that was left to us, and with it the detector: the hub is asked once, and one line says both."""
+    if name_or_path != AUTO:
+        return name_or_path, detector
+    ask = asked_once()
+    chosen = [choose_model(AUTO, ask)]
+    if detector == AUTO:
+        people = not classes or tuple(classes) == PEOPLE
+        chosen.append(choose_detector(DEFAULT_DETECTOR, model=chosen[0].name, people=people, reachable=ask))
+        detector = chosen[1].name
+    announce(chosen)
+    return chosen[0].name, detector
 
 
 def draw(image: ImageSource, poses: Poses, *, boxes: bool = True, scale: float = 1.0) -> NDArray[np.uint8]:
@@ -177,9 +194,12 @@ def make_detector(detector: Any, search: Search, *, device: str) -> Detector | N
 
 
 def make_detectors(
-    detector: Any, search: Search, datasets: Sequence[str], *, device: str
+    detector: Any, search: Search, datasets: Sequence[str], *, device: str, model: str = ""
 ) -> Detector | Mapping[str, Detector | None] | None:
-    """Return the detector a name or object stands for, or one a dataset; weights are loaded when first needed, once."""
+    """Return the detector a name or object stands for, or one a dataset; weights are loaded when first needed, once.
+
+    ``model`` is the name of the one it works for, by which ``auto`` chooses.
+    """
     if detector is None:
         return None
     if not isinstance(detector, (str, Path)):
@@ -189,13 +209,11 @@ def make_detectors(
         return WholeImage()
     if name == EMBEDDED or is_detector(name):
         return LazyDetector(name, lambda: _embedded(name, search, device))
-    source = DEFAULT_DETECTOR if name == "auto" else name
-    if "/" not in source and not Path(source).exists():
-        known = ("auto", "whole", EMBEDDED)
-        raise UsageError(
-            f"unknown detector {source!r}{nearest(source, known)} (or give a hub id, owner/name, or a folder)"
-        )
-    wanted = {dataset: search.classes or DEFAULT_CLASSES.get(dataset, ("person",)) for dataset in datasets}
+    if "/" not in name and name != AUTO and not Path(name).exists():
+        known = (AUTO, "whole", EMBEDDED)
+        raise UsageError(f"unknown detector {name!r}{nearest(name, known)} (or give a hub id, owner/name, or a folder)")
+    wanted = {dataset: search.classes or DEFAULT_CLASSES.get(dataset, PEOPLE) for dataset in datasets}
+    source = DEFAULT_DETECTOR if name == AUTO else name
 
     @cache
     def loaded() -> HuggingFaceDetector:
@@ -204,8 +222,16 @@ def make_detectors(
             source, threshold=search.threshold, classes=first, device=device, max_people=search.max_people
         )
 
+    def built(classes: tuple[str, ...]) -> Detector:
+        if name == AUTO:
+            choice = choose_detector(source, model=model, people=classes == PEOPLE)
+            announce([choice])
+            if choice.name == EMBEDDED:
+                return _embedded(EMBEDDED, search, device)
+        return loaded().for_classes(classes)
+
     return {
-        dataset: LazyDetector(source, lambda names=names: loaded().for_classes(names))  # type: ignore[misc]
+        dataset: LazyDetector(name, lambda names=names: built(names))  # type: ignore[misc]
         for dataset, names in wanted.items()
     }
 
@@ -223,7 +249,7 @@ def _embedded(name: str, search: Search, device: str) -> Detector:
         loaded.net,
         name=f"{loaded.name} {loaded.sha256[:12]}",
         threshold=search.threshold,
-        classes=search.classes or ("person",),
+        classes=search.classes or PEOPLE,
         device=device,
         max_people=search.max_people,
     )
@@ -233,9 +259,14 @@ class LazyDetector:
     """A detector whose weights are loaded on the first call: who brings boxes never waits for them."""
 
     def __init__(self, name: str, build: Callable[[], Detector]) -> None:
-        self.name = name
+        self._asked = name
         self._build = build
         self._built: Detector | None = None
+
+    @property
+    def name(self) -> str:
+        """What was asked for, and after the first call what it is, with the beginning of its hash."""
+        return self._asked if self._built is None else self._built.name
 
     def __call__(self, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
         """Detect, loading the weights first if need be."""

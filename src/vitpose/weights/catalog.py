@@ -9,7 +9,9 @@ from vitpose.core.errors import UsageError, nearest
 from vitpose.weights.catalog_file import read_catalog
 from vitpose.weights.rows import CheckpointRow
 
-__all__ = ["CheckpointRow", "find_model", "is_on_disk", "list_models", "packaged_file", "weights_cache"]
+__all__ = [
+    "CheckpointRow", "find_model", "hub_file_on_disk", "is_on_disk", "list_models", "packaged_file", "weights_cache",
+]  # fmt: skip
 
 
 def list_models() -> tuple[CheckpointRow, ...]:
@@ -47,11 +49,14 @@ def is_on_disk(row: CheckpointRow) -> Path | None:
     own = weights_cache() / row.local_name
     if own.is_file():
         return own
-    if not row.repo:
-        return None
+    return hub_file_on_disk(row.repo, row.file) if row.repo else None
+
+
+def hub_file_on_disk(repo: str, filename: str) -> Path | None:
+    """Return a file of a hub repository if it is in the hub's cache; never the network."""
     from huggingface_hub import try_to_load_from_cache
 
-    cached = try_to_load_from_cache(row.repo, row.file, cache_dir=_hub_cache())
+    cached = try_to_load_from_cache(repo, filename, cache_dir=_hub_cache())
     return Path(cached) if isinstance(cached, str) else None
 
 

@@ -6,7 +6,6 @@ everywhere). Plain downloads are written beside their place and renamed when com
 
 import hashlib
 import http.client
-import os
 import re
 import time
 import urllib.error
@@ -19,6 +18,7 @@ from typing import IO, Final
 from vitpose._version import __version__
 from vitpose.core.errors import WeightsError
 from vitpose.core.files import atomic_path
+from vitpose.core.hub import hub_is_reachable, is_offline
 from vitpose.weights.formats import file_sha256
 
 _WANTED: Final = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
@@ -50,7 +50,11 @@ def fetch_hub_folder(repo: str, revision: str | None = None) -> Path:
     import huggingface_hub
 
     try:
-        return Path(huggingface_hub.snapshot_download(repo, revision=revision, allow_patterns=list(_WANTED)))
+        return Path(
+            huggingface_hub.snapshot_download(
+                repo, revision=revision, allow_patterns=list(_WANTED), local_files_only=not hub_is_reachable()
+            )
+        )
     except Exception as error:  # the hub client has no common base: HTTP, file, validation and cache errors
         raise WeightsError(_hub_message(repo, "config.json and model.safetensors", error)) from error
 
@@ -70,7 +74,9 @@ def fetch_hub_file(repo: str, filename: str, revision: str | None = None, sha256
     import huggingface_hub
 
     try:
-        path = Path(huggingface_hub.hf_hub_download(repo, filename, revision=revision))
+        path = Path(
+            huggingface_hub.hf_hub_download(repo, filename, revision=revision, local_files_only=not hub_is_reachable())
+        )
     except Exception as error:  # as above
         raise WeightsError(_hub_message(repo, filename, error)) from error
     check_hash(path, sha256, remove=True)
@@ -103,11 +109,6 @@ def _offline_reason() -> str:
     if is_offline():
         return "HF_HUB_OFFLINE is set and it is not in the cache"
     return "no network, and it is not in the cache"
-
-
-def is_offline() -> bool:
-    """Return whether the user forbids the network, by the variable that ``huggingface_hub`` reads."""
-    return os.environ.get("HF_HUB_OFFLINE", "").strip().upper() in {"1", "ON", "YES", "TRUE"}
 
 
 def fetch_url(url: str, folder: Path, *, sha256: str = "", limits: Limits | None = None) -> Path:

@@ -73,7 +73,10 @@ def fetch_row(row: CheckpointRow) -> Path:
     if row.packaged:
         found = packaged_file(row.packaged)
         if found is None:
-            raise WeightsError(f"{row.id}: this copy of the package lacks {row.packaged}; install vitpose again")
+            raise WeightsError(
+                f"{row.id}: this copy of the package carries no {row.packaged}: install a release that does, train one"
+                " as scripts/embedded/README.md says, or take another model from `vitpose models`"
+            )
         check_hash(found, row.sha256, remove=False)
         return found
     own = weights_cache() / row.local_name
