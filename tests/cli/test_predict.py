@@ -320,36 +320,13 @@ def test_coco_ids_and_categories(run: Run, photo: Path, tmp_path: Path) -> None:
     assert table == [{"id": 18, "name": "dog"}, {"id": 1002, "name": "okapi"}]
 
 
-def test_an_interrupted_video_is_marked_as_partial(
-    run: Run, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from vitpose.pipeline import predict as module
-
-    real = module.read_frames
-
-    def stopped(path: Path) -> object:
-        for frame in real(path):
-            if frame.index == 3:
-                raise KeyboardInterrupt
-            yield frame
-
-    monkeypatch.setattr(module, "read_frames", stopped)
-    monkeypatch.setattr(module, "IMAGES_IN_FLIGHT", 1)
-    video = shared / "data" / "videos" / "mmpose_demo.mp4"
-    code, _, err = run("predict", video, *TINY, "--format", "json")
-    assert code == 130, err
-    assert files(tmp_path / "poses") == ["mmpose_demo.partial.jsonl"]
-    lines = (tmp_path / "poses" / "mmpose_demo.partial.jsonl").read_text().splitlines()
-    assert [json.loads(line)["image"]["frame"] for line in lines] == [0, 1, 2]
-
-
 def test_an_interrupt_keeps_what_is_finished(
     run: Run, photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vitpose.pipeline import predict as module
+    from vitpose.pipeline.pictures import PictureWork
 
     done = []
-    real = module._Run._picture
+    real = PictureWork._entry
 
     def interrupted(*arguments: object) -> object:
         if len(done) == 16:
@@ -357,7 +334,7 @@ def test_an_interrupt_keeps_what_is_finished(
         done.append(1)
         return real(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module._Run, "_picture", interrupted)
+    monkeypatch.setattr(PictureWork, "_entry", interrupted)
     copies = []
     for number in range(20):
         copies.append(tmp_path / f"{number}.png")

@@ -1,40 +1,49 @@
-"""``vitpose predict``: pictures and videos in, poses out."""
+"""``vitpose predict``: pictures and films in, poses out."""
 
-import json
+import math
 import signal
-import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitpose.core.errors import InputError, UsageError, nearest
+from vitpose.cli.progress import Reporter, count
+from vitpose.core.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from vitpose.core.poses import Poses
-    from vitpose.formats.results import Origin
+    from vitpose.detectors.given import GivenBoxes
     from vitpose.media.sources import Source
-    from vitpose.pipeline.predict import Failure, Summary
+    from vitpose.motion.preset import Preset
+    from vitpose.pipeline.measure import Measurement
+    from vitpose.pipeline.purpose import Purpose
+    from vitpose.pipeline.summary import Failure, Summary
+    from vitpose.pipeline.video_options import VideoOptions
 
-DEFAULT_MODEL = "vitpose-b"
+DEFAULT_MODEL = "auto"
+"""The published default where it is to be had, else the model that comes with the package."""
 
-_SECONDS_BETWEEN_LINES = 5.0
-
-_SOURCES = typer.Argument(help="Pictures, folders, globs, .txt lists, URLs, videos.", show_default=False)
+_SOURCES = typer.Argument(
+    help="Pictures, folders, globs, .txt lists, URLs, videos, shots/%05d.jpg, rtsp://..., webcam:0.", show_default=False
+)
+_FILMS = "Films"
 
 
 def predict(
     sources: Annotated[list[str], _SOURCES],
     model: Annotated[
-        str, typer.Option("--model", "-m", help="Name from `vitpose models`, hub id, file or folder, random:NAME.")
-    ] = DEFAULT_MODEL,
+        str | None,
+        typer.Option("--model", "-m", help="Name from `vitpose models`, hub id, file or folder, random:NAME."),
+    ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="Head of a model with several, for instance ap10k for animals.")
     ] = None,
     skeleton: Annotated[
         str | None, typer.Option(help="Skeleton name or .toml file, where the weights do not say.")
+    ] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Use case: sports, fitness, mocap, ar_vr, surveillance, healthcare; or a .toml file."),
     ] = None,
     detector: Annotated[
         str, typer.Option(help="auto, whole (the picture is the box), or a Hugging Face detector's id or folder.")
@@ -46,43 +55,89 @@ def predict(
     box_threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Score a box needs; 0.3 for a detector, all boxes of a file.")
     ] = None,
-    max_people: Annotated[int | None, typer.Option(min=1, help="Keep only the best boxes of a picture.")] = None,
+    max_people: Annotated[
+        int | None, typer.Option(min=1, help="People at most: best boxes of a picture, ids in a film.")
+    ] = None,
     threshold: Annotated[
         list[str] | None, typer.Option(help="Keypoint score that counts as seen: 0.3, or left_wrist=0.5; repeatable.")
     ] = None,
     flip_test: Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored crop.")] = False,
     refine: Annotated[bool, typer.Option("--refine", help="Second pass on the box of the first pose.")] = False,
+    scales: Annotated[
+        str, typer.Option(help="Look at everybody at several scales, e.g. 0.8,1,1.25: very small or large people.")
+    ] = "1",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     engine: Annotated[str, typer.Option(help="auto, eager, compiled, onnxruntime, openvino.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Crops a model call.")] = 32,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Take sub-folders too.")] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("poses"),
     format_: Annotated[
-        str, typer.Option("--format", "-f", help="Any of json,overlay,coco,csv,parquet; or none.")
-    ] = "json,overlay",
+        str | None,
+        typer.Option(
+            "--format",
+            "-f",
+            help="Any of json,overlay,coco,csv,parquet; of films also coco-video,openpose,skeletons,motion; or none."
+            " \\[default: json,overlay]",
+        ),
+    ] = None,
+    blur_faces: Annotated[
+        bool, typer.Option("--blur-faces", help="Make faces unrecognisable in every picture and film written.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document a picture on stdout.")] = False,
+    start: Annotated[str, typer.Option(help="Begin at this time: seconds or h:m:s.", rich_help_panel=_FILMS)] = "0",
+    end: Annotated[str | None, typer.Option(help="Stop before this time.", rich_help_panel=_FILMS)] = None,
+    stride: Annotated[int, typer.Option(min=1, help="Take every so-many-th frame.", rich_help_panel=_FILMS)] = 1,
+    detect_every: Annotated[
+        int,
+        typer.Option(min=1, help="Detect in every so-many-th frame and where a pose is lost.", rich_help_panel=_FILMS),
+    ] = 1,
+    tracker: Annotated[
+        str | None, typer.Option(help="Who is who: pose, none, or a box tracker.", rich_help_panel=_FILMS)
+    ] = None,
+    smooth: Annotated[
+        str | None,
+        typer.Option(help="online, offline, none, or a method; raw points stay beside.", rich_help_panel=_FILMS),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, help="A folder's or pattern's pictures are one film, so many a second.", rich_help_panel=_FILMS
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a run that was killed broke off.", rich_help_panel=_FILMS)
+    ] = False,
 ) -> None:
-    """Find the people (or animals) in pictures and videos and the keypoints of each."""
-    formats = _formats(format_)
-    # Slow imports come after the arguments are known to be sound.
-    from vitpose.detectors.given import GivenBoxes
-    from vitpose.media.sources import expand_sources
-    from vitpose.pipeline.assemble import load
-    from vitpose.pipeline.predict import Failure, Listeners, predict_sources
+    """Find the people (or animals) in pictures and films and the keypoints of each."""
+    from vitpose.pipeline.purpose import Wishes, combine
 
+    said = Wishes(
+        model=model,
+        threshold=_thresholds(threshold),
+        tracker=tracker,
+        max_people=max_people,
+        smoothing=smooth,
+        formats=None if format_ is None else _formats(format_),
+    )
+    chosen = _preset(preset)
+    combine(said, chosen, live=False)  # wrong words are refused before anything slow begins
     if boxes is not None and (detector != "auto" or max_people is not None):
         raise UsageError("--boxes brings its own boxes: leave out --detector and --max-people")
-    missing: list[Failure] = []
-    found = expand_sources(
-        sources, recursive=recursive, missing=lambda text, error: missing.append(Failure(text, str(error)))
-    )
+    span = _seconds(start, "--start"), None if end is None else _seconds(end, "--end"), stride
+    sizes = _numbers(scales, "--scales")
+    # Slow imports come after the arguments are known to be sound.
+    from vitpose.pipeline.assemble import load
+    from vitpose.pipeline.predict import predict_sources
+    from vitpose.pipeline.summary import Listeners
+
+    found, missing = _expand(sources, recursive=recursive, as_film=fps is not None)
+    films = [source for source in found if source.kind in ("video", "sequence", "stream")]
+    purpose = combine(said, chosen, live=any(source.kind == "stream" for source in films))
     wanted = [name.strip() for name in classes.split(",")] if classes else None
-    given = None if boxes is None else GivenBoxes.from_file(boxes, classes=wanted, threshold=box_threshold or 0.0)
-    if given is not None and found:
-        given.check_sources([source.location for source in found])
+    given = None if boxes is None else _given(boxes, wanted, box_threshold, found)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a stopped container keeps what is finished
     estimator = load(
-        model,
+        purpose.model or DEFAULT_MODEL,
         dataset=dataset,
         skeleton=skeleton,
         detector=None if given is not None else detector,
@@ -90,42 +145,114 @@ def predict(
         device=device,
         flip_test=flip_test,
         refine=refine,
-        threshold=_thresholds(threshold or []),
         classes=wanted,
         box_threshold=0.3 if box_threshold is None else box_threshold,
-        max_people=max_people,
+        max_people=None if films else purpose.max_people,
         batch_size=batch_size,
+        scales=sizes,
     )
-    if "overlay" in formats and any(source.kind == "video" for source in found):
-        typer.echo("overlays are drawn for pictures; videos give one JSON line a frame", err=True)
-    with _Reporter(found, as_json=as_json) as reporter:
+    estimator = estimator.with_options(threshold=purpose.threshold(estimator.skeleton))
+    video = _video(purpose, span, fps, detect_every=detect_every, resume=resume) if films else None
+    with Reporter(found, as_json=as_json) as reporter:
         for failure in missing:
             reporter.failure(failure)
         summary = predict_sources(
             estimator,
             found,
-            out=out if formats else None,
-            formats=formats,
+            out=out if purpose.formats else None,
+            formats=purpose.formats,
             given=given,
-            listeners=Listeners(result=reporter.result, failure=reporter.failure),
+            video=video,
+            blur_faces=blur_faces,
+            listeners=Listeners(result=reporter.result, failure=reporter.failure, frame=reporter.frame),
         )
     summary.failures[:0] = missing
-    _finish(summary, out if formats else None)
+    _finish(summary, out if purpose.formats else None)
+
+
+def _expand(texts: list[str], *, recursive: bool, as_film: bool) -> "tuple[list[Source], list[Failure]]":
+    """Return the sources, and those that are missing, which do not stop the others."""
+    from vitpose.media.sources import expand_sources
+    from vitpose.pipeline.summary import Failure
+
+    missing: list[Failure] = []
+
+    def pass_over(text: str, error: InputError) -> None:
+        missing.append(Failure(text, str(error)))
+
+    return expand_sources(texts, recursive=recursive, as_video=as_film, missing=pass_over), missing
+
+
+def _given(path: Path, classes: list[str] | None, threshold: float | None, sources: "Sequence[Source]") -> "GivenBoxes":
+    from vitpose.detectors.given import GivenBoxes
+
+    given = GivenBoxes.from_file(path, classes=classes, threshold=threshold or 0.0)
+    if sources:
+        given.check_sources([source.location for source in sources])
+    return given
+
+
+def _preset(name: str | None) -> "Preset | None":
+    if name is None:
+        return None
+    from vitpose.motion.preset import load_preset
+
+    return load_preset(name)
+
+
+def _video(
+    purpose: "Purpose", span: tuple[float, float | None, int], fps: float | None, *, detect_every: int, resume: bool
+) -> "VideoOptions":
+    from vitpose.media.frames import Span
+    from vitpose.pipeline.video_options import VideoOptions
+
+    return VideoOptions(
+        detect_every=detect_every,
+        tracker=purpose.tracker,
+        max_people=purpose.max_people,
+        smoothing=purpose.smoothing,
+        resume=resume,
+        span=Span(*span),
+        rate=fps,
+        measurement=_measurement(purpose),
+    )
+
+
+def _measurement(purpose: "Purpose") -> "Measurement | None":
+    if not purpose.measured:
+        return None
+    from vitpose.pipeline.measure import Measurement, preset_analysis
+
+    return Measurement(settings=preset_analysis(purpose.preset), max_people=purpose.max_people)
 
 
 def _formats(text: str) -> tuple[str, ...]:
-    known = ("json", "overlay", "coco", "csv", "parquet")
     chosen = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    if chosen == ("none",):
-        return ()
-    for name in chosen:
-        if name not in known:
-            raise UsageError(f"unknown format {name!r}{nearest(name, known)}")
-    return chosen
+    return () if chosen == ("none",) else chosen
 
 
-def _thresholds(texts: list[str]) -> Any:
+def _seconds(text: str, option: str) -> float:
+    """Read ``90``, ``1:30`` or ``0:01:30.5``."""
+    try:
+        parts = [float(part) for part in text.split(":")]
+    except ValueError:
+        parts = []
+    if not 1 <= len(parts) <= 3 or not all(math.isfinite(part) and part >= 0 for part in parts):
+        raise UsageError(f"{option} {text!r}: give seconds, for instance 90.5, or h:m:s, for instance 0:01:30.5")
+    return math.fsum(part * 60.0**power for power, part in enumerate(reversed(parts)))
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} {text!r}: give numbers with commas between, for instance 0.8,1,1.25") from None
+
+
+def _thresholds(texts: list[str] | None) -> float | Mapping[str, float] | None:
     """Read ``["0.3", "left_wrist=0.5"]`` as a default and exceptions by keypoint name."""
+    if not texts:
+        return None
     values: dict[str, float] = {}
     for text in texts:
         name, _, number = text.rpartition("=")
@@ -133,76 +260,19 @@ def _thresholds(texts: list[str]) -> Any:
             values[name or "*"] = float(number)
         except ValueError:
             raise UsageError(f"threshold {text!r} is neither a number nor NAME=NUMBER") from None
-    return values if set(values) - {"*"} else values.get("*", 0.3)
+    return values if set(values) - {"*"} else values["*"]
 
 
 def _finish(summary: "Summary", out: Path | None) -> None:
     where = f" -> {out}/" if out is not None else ""
-    typer.echo(f"{_count(summary.pictures, 'picture')}, {_count(summary.people, 'pose')}{where}", err=True)
+    done = [
+        count(number, what) for number, what in ((summary.pictures, "picture"), (summary.frames, "frame")) if number
+    ]
+    typer.echo(f"{', '.join(done or ['0 pictures'])}, {count(summary.people, 'pose')}{where}", err=True)
     if summary.failures:
         typer.echo(f"{len(summary.failures)} failed, named above", err=True)
     if summary.interrupted:
         typer.echo("interrupted: what was finished until then is written", err=True)
         raise typer.Exit(130)
     if summary.failures:
-        raise typer.Exit(4 if summary.pictures else InputError.exit_code)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-class _Reporter:
-    """Progress: a bar on a terminal, a line a picture elsewhere; documents on stdout when they are asked for."""
-
-    def __init__(self, sources: "Sequence[Source]", *, as_json: bool) -> None:
-        self._videos = any(source.kind == "video" for source in sources)
-        self._total = len(sources)
-        self._as_json = as_json
-        self._bar: Any = None
-        self._task: Any = None
-        self._last = ""
-        self._said = time.monotonic()
-
-    def __enter__(self) -> "_Reporter":
-        if sys.stderr.isatty() and (self._total > 1 or self._videos):
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-            self._bar.start()
-            self._task = self._bar.add_task("poses", total=self._total)
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def result(self, origin: "Origin", poses: "Poses") -> None:
-        if self._as_json:
-            from vitpose.formats.results import to_document
-
-            typer.echo(json.dumps(to_document(origin, poses), ensure_ascii=False, allow_nan=False))
-        if origin.frame is not None:
-            self._frame(origin)
-        elif self._bar is None:
-            typer.echo(f"{origin.source}: {_count(len(poses), 'pose')}", err=True)
-        self._advance(origin.source)
-
-    def _frame(self, origin: "Origin") -> None:
-        """Say how far a video is: on the bar, or in a line every few seconds."""
-        if self._bar is not None:
-            self._bar.update(self._task, description=f"frame {origin.frame}")
-        elif time.monotonic() - self._said > _SECONDS_BETWEEN_LINES:
-            typer.echo(f"{origin.source}: frame {origin.frame}, {origin.time_s:.1f} s", err=True)
-            self._said = time.monotonic()
-
-    def failure(self, failure: "Failure") -> None:
-        typer.echo(f"failed: {failure.message}", err=True)
-        self._advance(failure.source)
-
-    def _advance(self, source: str) -> None:
-        if self._bar is not None and source != self._last:
-            self._bar.advance(self._task)
-        self._last = source
+        raise typer.Exit(4 if summary.pictures or summary.frames else InputError.exit_code)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vitpose.core.errors import UsageError
-from vitpose.core.poses import Poses
 from vitpose.motion.analyse import AnalysisSettings, PersonMotion, analyse
 from vitpose.motion.angle_list import default_angles, load_angles
 from vitpose.motion.clip import Clip, read_clip
@@ -82,7 +81,7 @@ def measure_film(results: Path, out: Path, measurement: Measurement | None = Non
         UsageError: an angle, keypoint or setting that does not exist.
     """
     chosen = measurement or Measurement()
-    clip = _with_ids(_raw(read_clip(results)), chosen.max_people)
+    clip = _with_ids(read_clip(results), chosen.max_people)
     skeleton = clip.frames[0].skeleton
     specs = load_angles(chosen.angles, skeleton) if chosen.angles else default_angles(skeleton)
     settings = chosen.settings if chosen.length is None else _scaled(chosen.settings, clip, chosen.length)
@@ -139,14 +138,6 @@ def parse_length(text: str) -> KnownLength:
     if not (equals and comma and math.isfinite(value)):
         raise UsageError(f"--length {text!r}: write KEYPOINT,KEYPOINT=METRES, for instance left_hip,left_knee=0.45")
     return KnownLength(first=first.strip(), second=second.strip(), metres=value)
-
-
-def _raw(clip: Clip) -> Clip:
-    return replace(clip, frames=tuple(_before_smoothing(poses) for poses in clip.frames))
-
-
-def _before_smoothing(poses: Poses) -> Poses:
-    return poses if poses.raw_xy is None else replace(poses, xy=poses.raw_xy, raw_xy=None)
 
 
 def _with_ids(clip: Clip, max_people: int | None) -> Clip:

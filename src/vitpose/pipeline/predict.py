@@ -1,7 +1,8 @@
 """A run over many sources: read ahead, estimate in batches, write behind, and go on when one of them fails.
 
-Pictures are decoded in one thread and results drawn and written in another while the model works; both queues are
-short, so memory does not grow with the number of sources.
+Pictures go through ``pictures.py``, films through ``stream.py``, one after the other; results of pictures are drawn and
+written in a thread while the model works on the next ones. All queues are short, so memory does not grow with the
+number of sources.
 """
 
 import contextlib
@@ -11,86 +12,48 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vitpose.core.errors import InputError, UsageError
 from vitpose.core.extras import require
-from vitpose.core.poses import Boxes, Poses
+from vitpose.core.poses import Poses
 from vitpose.detectors.given import GivenBoxes
 from vitpose.formats.results import (
     COCO_CATEGORIES,
     COCO_RESULTS,
+    TABLE,
     Origin,
     ResultWriter,
     number_images,
     open_writers,
     refuse_foreign,
 )
-from vitpose.media.images import read_image, write_image
+from vitpose.media.images import write_image
 from vitpose.media.sources import OVERLAY, Source
-from vitpose.media.video import read_frames
-from vitpose.pipeline.estimator import IMAGES_IN_FLIGHT, PIXELS_IN_FLIGHT, PoseEstimator
+from vitpose.pipeline.estimator import IMAGES_IN_FLIGHT, PoseEstimator
+from vitpose.pipeline.pictures import PictureWork
+from vitpose.pipeline.summary import Failure, Listeners, Summary
 from vitpose.rendering.draw import draw_poses
+
+if TYPE_CHECKING:
+    from vitpose.pipeline.video_options import VideoOptions
 
 Image = NDArray[np.uint8]
 
 FORMATS = ("json", "overlay", "coco", "csv", "parquet")
+"""Formats of pictures; of films ``coco`` means ``coco-video``, and there are more, see ``VideoOptions``."""
 
-_READ_AHEAD = 4
+_FILMS = ("video", "sequence", "stream")
+"""Kinds of sources that have frames."""
 
-_WRITE_BEHIND = 2 * IMAGES_IN_FLIGHT
+_WRITE_BEHIND = IMAGES_IN_FLIGHT
 
 _LONGEST_NAME = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A source that could not be worked on, and why."""
-
-    source: str
-    message: str
-
-
-@dataclass(slots=True)
-class Summary:
-    """How a run goes, and in the end how it went.
-
-    Attributes:
-        pictures: pictures and frames whose results are written.
-        people: poses in them.
-        failures: sources that were passed over.
-        interrupted: the run was stopped from the keyboard; what was done until then is written.
-    """
-
-    pictures: int = 0
-    people: int = 0
-    failures: list[Failure] = field(default_factory=list)
-    interrupted: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    origin: Origin
-    image: Image
-    boxes: Boxes | None
-
-
-@dataclass(frozen=True, slots=True)
-class _VideoEnd:
-    name: str
-    complete: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listeners:
-    """Who wants to know how the run goes: every result once it is written, every failure."""
-
-    result: Callable[[Origin, Poses], None] = lambda _origin, _poses: None
-    failure: Callable[[Failure], None] = lambda _failure: None
 
 
 def predict_sources(
@@ -100,28 +63,34 @@ def predict_sources(
     out: Path | None = None,
     formats: tuple[str, ...] = ("json",),
     given: GivenBoxes | None = None,
+    video: "VideoOptions | None" = None,
+    blur_faces: bool = False,
     listeners: Listeners | None = None,
 ) -> Summary:
     """Estimate the poses in every source and write the results.
 
     Args:
         estimator: does the work.
-        sources: pictures, URLs and videos; see ``media.sources.expand_sources``.
+        sources: pictures, URLs, videos and whatever else has frames; see ``media.sources.expand_sources``.
         out: folder for the results; None writes nothing.
-        formats: any of ``json``, ``overlay``, ``coco``, ``csv``, ``parquet``. Overlays are drawn for pictures.
-        given: boxes from a file instead of the detector.
+        formats: of ``FORMATS`` those of pictures, of ``VIDEO_FORMATS`` those of films.
+        given: boxes from a file instead of the detector, for pictures.
+        video: what is done with films; its formats are replaced by ``formats``.
+        blur_faces: make faces unrecognisable in every picture and film that is written.
         listeners: told about results and failures as they come.
 
     Returns:
-        What was done. A picture that cannot be read or worked on is a failure in the summary and does not stop the
+        What was done. A source that cannot be read or worked on is a failure in the summary and does not stop the
         others.
 
     Raises:
-        UsageError: a result would be written over a source or over somebody's own file.
+        UsageError: a result would be written over a source or over somebody's own file, or options do not go with a
+            film.
         VitPoseError: anything that concerns the whole run: the detector's weights, a full disk. What was finished
             before is written.
     """
-    if any(source.kind == "video" for source in sources):
+    films = [source for source in sources if source.kind in _FILMS]
+    if films:
         require("av", "video", "reading videos")
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file, and results need a folder: choose another one with --out")
@@ -129,16 +98,23 @@ def predict_sources(
     origins = _origins(sources, given, formats)
     if out is not None:
         _protect(sources, origins, out, formats)
+    wanted = [name for name in formats if name in FORMATS]
     with contextlib.ExitStack() as stack:
-        writers = open_writers(formats, out) if out is not None else []
+        writers = open_writers(wanted, out) if out is not None and (not films or len(films) < len(sources)) else []
         for writer in writers:
             stack.callback(writer.close)
-        overlays = out if "overlay" in formats else None
-        behind = stack.enter_context(_WriteBehind())
         try:
-            for item in run.results(zip(sources, origins, strict=True)):
-                behind.submit(_write, item, writers, overlays, run)
-            behind.finish()
+            for is_film, group in itertools.groupby(
+                zip(sources, origins, strict=True), lambda pair: pair[0].kind in _FILMS
+            ):
+                if is_film:
+                    run.films(list(group), out, formats, video, blur_faces=blur_faces)
+                else:
+                    with _WriteBehind() as behind:
+                        for origin, poses, image in run.pictures(group):
+                            drawn = image if "overlay" in wanted else None
+                            behind.submit(_write, origin, poses, writers, out, drawn, run, blur_faces)
+                        behind.finish()
         except KeyboardInterrupt:
             run.summary.interrupted = True
     return run.summary
@@ -147,6 +123,8 @@ def predict_sources(
 def _origins(sources: Sequence[Source], given: GivenBoxes | None, formats: tuple[str, ...]) -> list[Origin]:
     """Name the results; ids are those of the file the boxes come from, where it has them."""
     reserved = {COCO_RESULTS, COCO_CATEGORIES} if {"json", "coco"} <= set(formats) else set()
+    if {"csv", "parquet"} & set(formats):
+        reserved |= {TABLE}
     names = [_fitting(f"{source.name}-picture" if source.name in reserved else source.name) for source in sources]
     known = [None if given is None else given.image_id(source.location) for source in sources]
     ids = number_images(names) if None in known else known
@@ -173,9 +151,10 @@ def _readable(text: str) -> str:
 def _protect(sources: Sequence[Source], origins: Sequence[Origin], out: Path, formats: tuple[str, ...]) -> None:
     """Refuse to write over a source, or over a JSON file that is not ours."""
     inputs = {Path(source.location).absolute() for source in sources if source.kind != "url"}
-    for origin in origins:
-        targets = [out / f"{origin.name}.json"] * ("json" in formats)
-        targets += [out / f"{origin.name}{OVERLAY}"] * ("overlay" in formats)
+    for source, origin in zip(sources, origins, strict=True):
+        json_suffix, drawn_suffix = (".jsonl", ".mp4") if source.kind in _FILMS else (".json", OVERLAY)
+        targets = [out / f"{origin.name}{json_suffix}"] * ("json" in formats)
+        targets += [out / f"{origin.name}{drawn_suffix}"] * ("overlay" in formats)
         for target in targets:
             if target.absolute() in inputs:
                 raise UsageError(f"{target} is a source and would be overwritten: choose another folder with --out")
@@ -183,20 +162,27 @@ def _protect(sources: Sequence[Source], origins: Sequence[Origin], out: Path, fo
 
 
 def _write(
-    item: tuple[_Loaded, Poses] | _VideoEnd, writers: Sequence[ResultWriter], overlays: Path | None, run: "_Run"
+    origin: Origin,
+    poses: Poses,
+    writers: Sequence[ResultWriter],
+    out: Path | None,
+    drawn: Image | None,
+    run: "_Run",
+    blur: bool,
 ) -> None:
-    if isinstance(item, _VideoEnd):
-        for writer in writers:
-            writer.end_video(item.name, complete=item.complete)
-        return
-    loaded, poses = item
     for writer in writers:
-        writer.add(loaded.origin, poses)
-    if overlays is not None and loaded.origin.frame is None:
-        write_image(overlays / f"{loaded.origin.name}{OVERLAY}", draw_poses(loaded.image, poses))
+        writer.add(origin, poses)
+    if out is not None and drawn is not None:
+        write_image(out / f"{origin.name}{OVERLAY}", draw_poses(_faceless(drawn, poses) if blur else drawn, poses))
     run.summary.pictures += 1
     run.summary.people += len(poses)
-    run.listeners.result(loaded.origin, poses)
+    run.listeners.result(origin, poses)
+
+
+def _faceless(image: Image, poses: Poses) -> Image:
+    from vitpose.rendering.blur import blur_faces
+
+    return blur_faces(image, poses)
 
 
 class _WriteBehind:
@@ -234,68 +220,58 @@ class _Run:
         self.given = given
         self.summary = Summary()
 
-    def results(self, sources: Iterable[tuple[Source, Origin]]) -> Iterator[tuple[_Loaded, Poses] | _VideoEnd]:
-        """Yield results in order; pictures and frames are worked on together until they fill the batch budget."""
-        batch: list[_Loaded] = []
-        pixels = 0
-        for item in self._load(sources):
-            if isinstance(item, _VideoEnd):
-                yield from self._estimate(batch)
-                yield item
-                batch, pixels = [], 0
-                continue
-            batch.append(item)
-            pixels += item.image.shape[0] * item.image.shape[1]
-            if pixels >= PIXELS_IN_FLIGHT or len(batch) >= IMAGES_IN_FLIGHT:
-                yield from self._estimate(batch)
-                batch, pixels = [], 0
-        yield from self._estimate(batch)
+    def films(
+        self,
+        films: Sequence[tuple[Source, Origin]],
+        out: Path | None,
+        formats: tuple[str, ...],
+        video: "VideoOptions | None",
+        *,
+        blur_faces: bool,
+    ) -> None:
+        """Work through films; a folder of pictures does not load what only films need."""
+        from vitpose.media.video import open_frames
+        from vitpose.pipeline.measure import measure_film
+        from vitpose.pipeline.stream import predict_video
+        from vitpose.pipeline.video_options import VideoOptions
 
-    def _estimate(self, batch: Sequence[_Loaded]) -> Iterator[tuple[_Loaded, Poses]]:
-        """Estimate together; if one picture spoils the batch, one by one."""
-        if not batch:
-            return
-        boxes = [item.boxes for item in batch if item.boxes is not None]
-        try:
-            poses = self.estimator.estimate([item.image for item in batch], boxes if boxes else None)
-        except InputError as error:
-            if len(batch) == 1:
-                self._fail(batch[0].origin.source, f"{batch[0].origin.source}: {error}")
-                return
-            for item in batch:
-                yield from self._estimate([item])
-            return
-        yield from zip(batch, poses, strict=True)
+        named = tuple("coco-video" if name == "coco" else name for name in formats)
+        options = video or VideoOptions()
+        options = replace(options, formats=named, blur_faces=options.blur_faces or blur_faces)
+        for source, origin in films:
+            with self._passing_over(source):
+                if self.given is not None:
+                    raise InputError(f"{source.location}: boxes from a file are for pictures; a video needs a detector")
+                frames = open_frames(source, options.span, rate=options.rate)
+                done = predict_video(
+                    self.estimator,
+                    frames,
+                    out=out,
+                    name=origin.name,
+                    location=source.location,
+                    options=options,
+                    listeners=self.listeners,
+                )
+                self.summary.frames += done.frames
+                self.summary.people += done.people
+                if done.complete and out is not None and options.measurement is not None:
+                    measure_film(out / f"{origin.name}.jsonl", out / f"{origin.name}.motion", options.measurement)
+                if done.interrupted and not done.complete:
+                    raise KeyboardInterrupt
+
+    def pictures(self, sources: Iterable[tuple[Source, Origin]]) -> Iterator[tuple[Origin, Poses, Image]]:
+        """Yield results in order; what fails is told and passed over."""
+        with contextlib.closing(PictureWork(self.estimator, self.given).results(sources)) as entries:
+            for entry in entries:
+                if isinstance(entry, Failure):
+                    self._fail(entry.source, entry.message)
+                elif entry.poses is not None:
+                    yield entry.origin, entry.poses, entry.image
 
     def _fail(self, source: str, message: str) -> None:
         failure = Failure(source, message)
         self.summary.failures.append(failure)
         self.listeners.failure(failure)
-
-    def _load(self, sources: Iterable[tuple[Source, Origin]]) -> Iterator[_Loaded | _VideoEnd]:
-        """Yield pictures and frames in order, decoding pictures ahead in a thread while the model works."""
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="read") as reader:
-            waiting: deque[tuple[Source, Origin, Future[Image] | None]] = deque()
-            queue = iter(sources)
-            try:
-                while True:
-                    for source, origin in itertools.islice(queue, _READ_AHEAD - len(waiting)):
-                        is_video = source.kind == "video"
-                        waiting.append(
-                            (source, origin, None if is_video else reader.submit(read_image, source.location))
-                        )
-                    if not waiting:
-                        return
-                    source, origin, future = waiting.popleft()
-                    if future is None:
-                        yield from self._frames(source, origin)
-                        continue
-                    with self._passing_over(source):
-                        yield self._picture(source, origin, future.result())
-            finally:
-                for _, _, future in waiting:
-                    if future is not None:
-                        future.cancel()
 
     @contextlib.contextmanager
     def _passing_over(self, source: Source) -> Iterator[None]:
@@ -303,20 +279,3 @@ class _Run:
             yield
         except InputError as error:
             self._fail(_readable(source.location), _readable(str(error)))
-
-    def _picture(self, source: Source, origin: Origin, image: Image) -> _Loaded:
-        boxes = None if self.given is None else self.given.boxes_for(source.location, image.shape[:2])
-        return _Loaded(origin, image, boxes)
-
-    def _frames(self, source: Source, origin: Origin) -> Iterator[_Loaded | _VideoEnd]:
-        if self.given is not None:
-            self._fail(
-                source.location, f"{source.location}: boxes from a file are for pictures; a video needs a detector"
-            )
-            return
-        complete = False
-        with self._passing_over(source):
-            for frame in read_frames(Path(source.location)):
-                yield _Loaded(replace(origin, frame=frame.index, time_s=frame.time_s), frame.image, None)
-            complete = True
-        yield _VideoEnd(origin.name, complete)

@@ -22,13 +22,15 @@ class Summary:
     """How a run goes, and in the end how it went.
 
     Attributes:
-        pictures: pictures and frames whose results are written.
+        pictures: pictures whose results are written.
+        frames: frames of films likewise.
         people: poses in them.
         failures: sources that were passed over.
         interrupted: the run was stopped from the keyboard; what was done until then is written.
     """
 
     pictures: int = 0
+    frames: int = 0
     people: int = 0
     failures: list[Failure] = field(default_factory=list)
     interrupted: bool = False
