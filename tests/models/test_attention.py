@@ -142,3 +142,20 @@ def test_no_mask_where_none_is_needed() -> None:
     assert window_mask(Attention(kind="window", window=Size(4, 4)), Size(8, 8), CPU) is None
     assert window_mask(Attention(kind="shifted", window=Size(4, 4)), Size(8, 8), CPU) is not None
     assert window_mask(Attention(kind="window", window=Size(4, 4)), Size(8, 7), CPU) is not None
+
+
+@pytest.mark.parametrize("kind", ["full", *WINDOWED])
+def test_training_in_bf16_on_a_cpu_gives_what_the_fused_kernel_gives(kind: AttentionKind) -> None:
+    grid, attention = Size(5, 6), Attention(kind=kind, window=Size(2, 3))
+    exact, rounded = (random_qkv(grid).to(dtype).requires_grad_() for dtype in (torch.float32, torch.bfloat16))
+    outputs = [run(qkv, attention, grid) for qkv in (exact, rounded)]
+    with torch.no_grad():
+        fused = run(rounded, attention, grid)
+    for output in outputs:
+        output.float().square().sum().backward()
+    assert outputs[1].dtype == torch.bfloat16
+    torch.testing.assert_close(outputs[1].float(), outputs[0], atol=0.03, rtol=0.02)
+    torch.testing.assert_close(outputs[1], fused, atol=0.03, rtol=0.02)
+    assert exact.grad is not None
+    assert rounded.grad is not None
+    torch.testing.assert_close(rounded.grad.float(), exact.grad, atol=0.06, rtol=0.06)

@@ -23,6 +23,9 @@ from torch.nn import functional as F
 from vitpose.core.geometry import Size
 from vitpose.models.variants import Attention, AttentionKind
 
+_LONGEST_UNFUSED = 512
+"""Tokens up to which attention is taken apart where that is faster, see ``_see``."""
+
 
 def alternate(kind: AttentionKind, window: Size, depth: int) -> tuple[Attention, ...]:
     """Return the attention of every block of a model: with a shifted kind, every second block shifts.
@@ -90,7 +93,7 @@ def attend(qkv: Tensor, heads: int, attention: Attention, grid: Size, mask: Tens
     """
     if attention.kind == "full":
         query, key, value = torch.unflatten(qkv, 2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
-        return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        return _see(query, key, value, None).transpose(1, 2).flatten(2)
     window, count, shift = window_layout(attention, grid)
     below, right = (number * side - length for number, side, length in zip(count, window, grid, strict=True))
     picture = F.pad(torch.unflatten(qkv, 1, tuple(grid)), (0, 0, 0, right, 0, below))
@@ -104,11 +107,28 @@ def attend(qkv: Tensor, heads: int, attention: Attention, grid: Size, mask: Tens
         mask = None if mask is None else F.pad(mask, (0, count.height * count.width), value=True)
     if mask is not None:
         mask = mask.repeat_interleave(heads, dim=0)[None]
-    seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    seen = _see(query, key, value, mask)
     seen = torch.unflatten(seen, 1, (-1, heads)).transpose(2, 3).flatten(3)
     seen = _join(seen, window, count)
     seen = torch.roll(seen, tuple(shift), dims=(1, 2)) if any(shift) else seen
     return seen[:, : grid.height, : grid.width].flatten(1, 2)
+
+
+def _see(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Return what ``(batch, heads, tokens, channels)`` queries see.
+
+    The fused kernel, except in bf16 training on a CPU: backwards it takes there up to five times as long as the two
+    matrix products it stands for. Their weights are kept for the backward pass, so longer sequences stay fused.
+    """
+    slow = query.device.type == "cpu" and query.dtype == torch.bfloat16 and query.requires_grad
+    if not slow or key.shape[-2] > _LONGEST_UNFUSED:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
+    scores = scores if mask is None else scores.masked_fill(~mask, float("-inf"))
+    with torch.autocast("cpu", enabled=False):  # it would copy the scores to float32, which softmax adds up in anyway
+        weights = scores.softmax(dim=-1)
+    seen: Tensor = weights @ value
+    return seen
 
 
 def _partition(picture: Tensor, window: Size, count: Size) -> Tensor:
