@@ -20,7 +20,7 @@ from vitpose.core.errors import InputError
 from vitpose.data.batch import Batch
 from vitpose.data.mixture import Source
 from vitpose.training.config import RunConfig
-from vitpose.training.detector_data import LabelledPicture, read_pictures
+from vitpose.training.detector_labels import LabelledPicture, read_pictures
 from vitpose.training.logs import Quiet, make_display
 from vitpose.training.loop import Outcome
 from vitpose.training.material import Material, load_material

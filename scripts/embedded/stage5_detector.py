@@ -1,6 +1,7 @@
 """Stage 5: the person detector, from random weights, on whole pictures kept on the device.
 
 python -m scripts.embedded.stage5_detector --data DATA --out runs/detector --fit-minutes 7
+python -m scripts.embedded.stage5_detector --data DATA --out runs/detector --recipe cpu --cpu --epochs 45
 """
 
 import argparse
@@ -18,12 +19,30 @@ from vitpose.detectors.embedded import EmbeddedDetector
 from vitpose.evaluation.detection import evaluate_detector
 from vitpose.metrics.detection import DetectionScores
 from vitpose.models.detector import DetectorSpec, PersonNet
-from vitpose.training.detector_data import LabelledPicture, ResidentPictures
+from vitpose.training.detector_data import PictureLaw, ResidentPictures
+from vitpose.training.detector_labels import LabelledPicture
 from vitpose.training.detector_run import DetectorConfig, train_detector
 from vitpose.training.logs import Quiet, make_display
 from vitpose.weights.detector import load_detector
 
 SMALL = DetectorSpec(side=64, widths=(8, 8, 16, 16), depths=(0, 0, 1, 0), blocks=1, heads=2, neck=8)
+RECIPES = {
+    "gpu": DetectorConfig(),
+    # For a core or two and an hour or two: 0.4 times the work a picture, most of it on small pictures.
+    "cpu": DetectorConfig(
+        spec=DetectorSpec(side=256, widths=(24, 64, 128, 256), depths=(0, 2, 3, 1), blocks=1, heads=4, neck=64),
+        optim=replace(DetectorConfig().optim, ema=0.998),
+        schedule=replace(DetectorConfig().schedule, warmup_steps=200),
+        batch_size=16,
+        growth=((0.5, 160), (0.8, 224)),
+        parts=0.5,
+    ),
+}
+"""Settings by what is at hand."""
+
+LAWS = {"gpu": PictureLaw(), "cpu": PictureLaw(scale=(0.6, 1.7), mosaic=0.25)}
+"""How pictures are varied in each."""
+
 LOWEST = 0.02
 """Boxes below are not looked at when the operating point is sought."""
 
@@ -65,32 +84,41 @@ def scheduled(config: DetectorConfig, source: ResidentPictures, arguments: argpa
     return replace(config, schedule=schedule, evaluate_every=every or max(epochs // 4, 1))
 
 
+def configured(arguments: argparse.Namespace, *, cuda: bool) -> DetectorConfig:
+    """Return the recipe that was asked for with what was changed in it."""
+    base = RECIPES[arguments.recipe]
+    base = replace(
+        base,
+        schedule=replace(base.schedule, epochs=arguments.epochs),
+        precision=arguments.precision or ("bf16" if cuda else "fp32"),
+        compile=cuda,
+    )
+    if arguments.small:
+        return replace(base, spec=SMALL, schedule=replace(base.schedule, warmup_steps=2), batch_size=4, growth=())
+    spec = replace(base.spec, side=arguments.side or base.spec.side)
+    return replace(base, spec=spec, batch_size=arguments.batch or base.batch_size)
+
+
 def main(given: Sequence[str] | None = None) -> None:
     """Run the stage and write ``scores.json``."""
     options = parser("Training of the person detector.")
+    options.add_argument("--recipe", choices=tuple(RECIPES), default="gpu", help="settings for what is at hand")
+    options.add_argument("--precision", choices=("fp32", "bf16"), help="bf16 pays on CPUs with AVX-512 BF16 or AMX")
     options.add_argument("--epochs", type=int, default=250)
-    options.add_argument("--batch", type=int, default=64)
+    options.add_argument("--batch", type=int, help="pictures a step")
     options.add_argument("--evaluate-every", type=int, default=0, help="epochs between evaluations; 0 for four in all")
-    options.add_argument("--side", type=int, default=DetectorConfig().spec.side, help="longer side of a picture")
+    options.add_argument("--side", type=int, help="longer side of a picture")
     options.add_argument("--athletes", type=int, default=1500, help="people of lspet to learn from, besides COCO")
     options.add_argument("--fit-minutes", type=float, default=0.0, help="as many epochs as fit in this time")
     arguments = options.parse_args(given)
     device = start(arguments)
     cuda = device.type == "cuda"
-    base = DetectorConfig()
-    config = replace(
-        base,
-        spec=SMALL if arguments.small else replace(base.spec, side=arguments.side),
-        schedule=replace(base.schedule, epochs=arguments.epochs, warmup_steps=2 if arguments.small else 300),
-        batch_size=4 if arguments.small else arguments.batch,
-        precision="bf16" if cuda else "fp32",
-        compile=cuda,
-    )
+    config = configured(arguments, cuda=cuda)
     pictures = detector_pictures(arguments.data, athletes=arguments.athletes)
     training, judged = pictures.train, pictures.validation
     if arguments.small:
         training, judged = training[:8], judged[:4]
-    source = ResidentPictures.of(training, config.spec.side, device=device)
+    source = ResidentPictures.of(training, config.spec.side, device=device, law=LAWS[arguments.recipe])
     log.info("%d pictures to learn from, %d to be judged on", len(training), len(judged))
 
     def evaluate(net: PersonNet) -> Mapping[str, float]:

@@ -1,6 +1,7 @@
-"""Stage 6: calibrate, export in half precision, measure against the targets, draw, and write the model card.
+"""Stage 6: calibrate, export in half precision, measure against the targets, draw, and write the words about it.
 
-Takes a minute or two on any machine with a few cores; an accelerator is not needed.
+Takes any of this package's pose models with a COCO head and any of its detectors. A minute or two on a machine with a
+few cores; an accelerator is not needed.
 
 python -m scripts.embedded.stage6_report --data DATA --out runs/report --detector runs/detector/best.safetensors \
     --model runs/student-ti/student/last.safetensors --model runs/student-s6/student/last.safetensors
@@ -13,31 +14,36 @@ import platform
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scripts.embedded.common import detector_pictures, log, parser, start
+from scripts.embedded.page import model_card, targets_table
+from scripts.embedded.sheets import contact_sheet
 from scripts.embedded.stage5_detector import judge
 
+from vitpose.core.errors import UsageError
 from vitpose.core.files import atomic_write_text
-from vitpose.core.poses import Poses
 from vitpose.data.readers.read import read_labelled
 from vitpose.data.records import LabelledSet
+from vitpose.evaluation.result import EvaluationResult
 from vitpose.evaluation.run import evaluate
-from vitpose.media.images import read_image
 from vitpose.metrics.bootstrap import ap_score, paired_bootstrap
 from vitpose.metrics.detection import DetectionScores
 from vitpose.models.detector import PersonNet
+from vitpose.models.pose import build_from_state
 from vitpose.pipeline.assemble import load
-from vitpose.rendering.draw import draw_poses
+from vitpose.pipeline.estimator import PoseEstimator
+from vitpose.pipeline.probabilities import to_metadata
 from vitpose.training.finish import keep_calibration
+from vitpose.weights.catalog import find_model
 from vitpose.weights.checkpoint import save_checkpoint
-from vitpose.weights.detector import load_detector, save_detector
+from vitpose.weights.detector import PACKAGED, load_detector, save_detector
+from vitpose.weights.formats import file_sha256
 from vitpose.weights.load import load_model
 
 THRESHOLD = 0.3
@@ -46,36 +52,8 @@ THRESHOLD = 0.3
 POSE_LIMIT, DETECTOR_LIMIT = 25_000_000, 15_000_000
 """Bytes the two files may take in the package."""
 
-SHEET_PICTURES, SHEET_COLUMNS, SHEET_TILE = 30, 6, 320
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is asked for: the number's name, words for it, floor and aim; lower is better for errors."""
-
-    name: str
-    words: str
-    floor: float
-    aim: float
-    lower: bool = False
-
-    def verdict(self, value: float) -> str:
-        """Say where a value stands."""
-        sign = -1 if self.lower else 1
-        if not math.isfinite(value):
-            return "not measured"
-        if sign * value >= sign * self.aim:
-            return "aim reached"
-        return "floor reached" if sign * value >= sign * self.floor else "missed"
-
-
-TARGETS = (
-    Target("coco_ap", "COCO-17 AP, labelled boxes, flip test", 0.30, 0.50),
-    Target("lsp_pck", "LSP 14 points, PCK@0.2 of torso", 0.70, 0.85),
-    Target("recall_tall", "recall of people taller than 20 % of the picture at 0.3 false boxes", 0.75, 0.92),
-    Target("detected_ap", "detector and pose, COCO AP", 0.20, 0.40),
-    Target("calibration_error", "expected calibration error of p_correct", 0.08, 0.03, lower=True),
-)
+SETS = ("coco", "lspet")
+"""Heads that are measured, the first one needed."""
 
 
 def recentred(net: PersonNet, threshold: float) -> PersonNet:
@@ -101,32 +79,46 @@ def export_detector(source: Path, out: Path, arguments: argparse.Namespace) -> D
     return judge(load_detector(out).net, judged, device)
 
 
-def export_pose(source: Path, out: Path) -> int:
-    """Write the pose model in half precision and return the file's size in bytes."""
+def export_pose(source: Path, out: Path, name: str) -> None:
+    """Write a pose model in half precision under another name.
+
+    Raises:
+        UsageError: it has no head for COCO's keypoints.
+    """
     loaded = load_model(source)
-    save_checkpoint(out, loaded.model, loaded.skeletons, loaded.metadata, half=True)
-    return out.stat().st_size
+    if SETS[0] not in loaded.skeletons:
+        raise UsageError(f"{source} has no head for {SETS[0]}: it has {', '.join(loaded.skeletons)}")
+    model = build_from_state(replace(loaded.model.spec, name=name), loaded.model.state_dict(), like=loaded.model)
+    save_checkpoint(out, model, loaded.skeletons, loaded.metadata, half=True)
 
 
 def measure(model: Path, detector: Path, arguments: argparse.Namespace) -> dict[str, float]:
-    """Measure an exported pair; keeps the calibration of both heads in the pose file."""
+    """Measure an exported pair; keeps the calibration of the heads, with the package's defaults, in the pose file."""
     coco, lsp = validation_sets(arguments)
-    estimator = load(model, detector=detector, flip_test=True, engine="eager")
-    found: dict[str, float] = {}
-    labelled = evaluate(estimator, coco)
+    plain = load(model, dataset=SETS[0], detector=detector, engine="eager")
+    flipped = plain.with_options(flip_test=True)
+    labelled = evaluate(flipped, coco)
     low, high = _interval(labelled)
-    found |= {"coco_ap": labelled.numbers["ap"], "coco_ap_low": low, "coco_ap_high": high}
+    found = {"coco_ap": labelled.numbers["ap"], "coco_ap_low": low, "coco_ap_high": high}
     found |= {"coco_pck": labelled.numbers["pck@0.2"]}
-    athletes = evaluate(estimator.for_dataset("lspet"), lsp)
-    found["lsp_pck"] = athletes.numbers.get("pck_torso@0.2", float("nan"))
     for name, refine in (("detected_ap", False), ("detected_ap_refined", True)):
-        found[name] = evaluate(estimator.with_options(refine=refine), coco, boxes="detector").numbers["ap"]
-    found["calibration_error"] = labelled.numbers.get("calibration_error_mass_after", float("nan"))
-    for dataset, result in (("coco", labelled), ("lspet", athletes)):
-        if result.confidence is not None:
-            keep_calibration(model, dataset, result.confidence.calibration.to_dict())
-    found["seconds_a_picture"] = seconds_a_picture(model, detector)
+        found[name] = evaluate(flipped.with_options(refine=refine), coco, boxes="detector").numbers["ap"]
+    fitted = evaluate(plain, coco)
+    found |= {"coco_ap_plain": fitted.numbers["ap"]}
+    found |= {"calibration_error": fitted.numbers.get("calibration_error_mass_after", float("nan"))}
+    _keep(model, plain, fitted)
+    if SETS[1] in plain.datasets:
+        athletes = flipped.for_dataset(SETS[1])
+        found["lsp_pck"] = evaluate(athletes, lsp).numbers.get("pck_torso@0.2", float("nan"))
+        _keep(model, athletes.with_options(flip_test=False), evaluate(athletes, lsp, flip_test=False))
+    found["seconds_a_picture"] = seconds_a_picture(plain)
     return found
+
+
+def _keep(model: Path, estimator: PoseEstimator, result: EvaluationResult) -> None:
+    if result.confidence is not None:
+        fitted = to_metadata(result.confidence.calibration, estimator.options)
+        keep_calibration(model, estimator.dataset, fitted)
 
 
 def validation_sets(arguments: argparse.Namespace) -> tuple[LabelledSet, LabelledSet]:
@@ -147,7 +139,7 @@ def first_pictures(labelled: LabelledSet, count: int) -> LabelledSet:
     return replace(labelled, images=images, records=records)
 
 
-def _interval(result: Any) -> tuple[float, float]:
+def _interval(result: EvaluationResult) -> tuple[float, float]:
     """Return the 95 % interval of AP by resampling pictures."""
     score, images = ap_score(result.matches), len(result.pictures)
 
@@ -160,9 +152,8 @@ def _interval(result: Any) -> tuple[float, float]:
     return found.low, found.high
 
 
-def seconds_a_picture(model: Path, detector: Path) -> float:
-    """Return the median time of detector and pose for a 640 x 480 picture on this machine's CPU, weights loaded."""
-    estimator = load(model, detector=detector, device="cpu", engine="eager")
+def seconds_a_picture(estimator: PoseEstimator) -> float:
+    """Return the median time of detector and pose for a 640 x 480 picture on this machine, weights loaded."""
     picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     times = []
     for _ in range(4):
@@ -172,86 +163,13 @@ def seconds_a_picture(model: Path, detector: Path) -> float:
     return float(np.median(times[1:]))
 
 
-def draw_sheets(model: Path, detector: Path, arguments: argparse.Namespace, *, refine: bool) -> None:
-    """Write ``contact.jpg`` (validation pictures) and ``skeletons.png`` (the same people on blank)."""
-    coco, _ = validation_sets(arguments)
-    estimator = load(model, detector=detector, refine=refine, engine="eager")
-    with_people = {record.image for record in coco.records if not record.crowd}
-    paths = [image.path for image in coco.images if image.path in with_people]
-    step = max(len(paths) // SHEET_PICTURES, 1)
-    drawn, blank = [], []
-    for path in paths[::step][:SHEET_PICTURES]:
-        picture = read_image(path)
-        poses: Poses = estimator(picture)
-        drawn.append(_tile(draw_poses(picture, poses)))
-        blank.append(_tile(draw_poses(np.full_like(picture, 255), poses)))
-    _write_picture(arguments.out / "contact.jpg", _sheet(drawn))
-    small = cv2.resize(_sheet(blank), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    _write_picture(arguments.out / "skeletons.png", np.asarray(small, np.uint8))
-
-
-def _tile(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    factor = SHEET_TILE / max(picture.shape[:2])
-    size = (max(round(picture.shape[1] * factor), 1), max(round(picture.shape[0] * factor), 1))
-    tile = np.full((SHEET_TILE, SHEET_TILE, 3), 230, np.uint8)
-    tile[: size[1], : size[0]] = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    return tile
-
-
-def _sheet(tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    empty = np.full((SHEET_TILE, SHEET_TILE, 3), 255, np.uint8)
-    padded = [*tiles, *[empty] * (-len(tiles) % SHEET_COLUMNS)]
-    rows = [np.concatenate(padded[i : i + SHEET_COLUMNS], axis=1) for i in range(0, len(padded), SHEET_COLUMNS)]
-    return np.concatenate(rows)
-
-
-def _write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
-    done, data = cv2.imencode(path.suffix, picture[..., ::-1])
-    if done:
-        path.write_bytes(data.tobytes())
-
-
-def targets_table(numbers: Mapping[str, float]) -> str:
-    """Return the targets as a Markdown table."""
-    rows = ["| on the validation parts | floor | aim | measured | |", "|---|---|---|---|---|"]
-    for one in TARGETS:
-        value = numbers.get(one.name, float("nan"))
-        rows.append(f"| {one.words} | {one.floor:g} | {one.aim:g} | {value:.3f} | {one.verdict(value)} |")
-    return "\n".join(rows)
-
-
-def model_card(chosen: str, results: Mapping[str, Mapping[str, float]], sizes: Mapping[str, int], commit: str) -> str:
-    """Return the model card as Markdown; what a person has to look at is asked for by name."""
-    numbers = results[chosen]
-    second = "on" if numbers["detected_ap_refined"] > numbers["detected_ap"] else "off"
-    files = "\n".join(f"- `{name}`: {size / 1e6:.1f} MB" for name, size in sizes.items())
-    others = "\n".join(
-        f"- {name}: COCO AP {one['coco_ap']:.3f} ({one['coco_ap_low']:.3f} to {one['coco_ap_high']:.3f}),"
-        f" LSP PCK {one['lsp_pck']:.3f}, with detector {one['detected_ap']:.3f} (second pass"
-        f" {one['detected_ap_refined']:.3f}), {one['seconds_a_picture']:.2f} s a picture"
-        for name, one in results.items()
-    )
-    return f"""# The embedded pair: {chosen} and person-detector
-
-A COCO-17 pose model with a second head of 14 points, and a detector of people, trained by this package's own recipes
-(`scripts/embedded`), commit {commit}.
-
-{targets_table(numbers)}
-
-The second pass over found boxes is measured as {second}. Candidates:
-
-{others}
-
-{files}
-
-**Data.** 2,252 pictures of COCO 2017 (annotations CC BY 4.0, each photograph under its own Flickr licence), 9,500
-person crops of Leeds Sports Pose Extended (no licence stated), 308 pictures of COCO without people. Judged on 250
-other pictures of COCO, 65 people of Leeds Sports Pose and 77 pictures without people, none of which was trained on.
-Several of these sets state no licence: research use.
-
-**Misses.** Little data: expect failures on rare poses, heavy occlusion, groups, and people below a fifth of the
-picture's height. Left and right of the athletes' labels are sometimes swapped in the source.
-"""
+def candidates(sources: Sequence[Path]) -> dict[str, Path]:
+    """Return the models to compare by name; a number tells those apart that call themselves the same."""
+    found: dict[str, Path] = {}
+    for source in sources:
+        name = load_model(source).name
+        found[name if name not in found else f"{name}-{len(found) + 1}"] = source
+    return found
 
 
 def _finite(values: Any) -> Any:
@@ -266,43 +184,51 @@ def _commit() -> str:
     return shown.stdout.strip() or "unknown"
 
 
+def _facts(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+
+
 def main(given: Sequence[str] | None = None) -> None:
     """Run the stage."""
     options = parser("Export, measure, draw, and write the card.")
     options.add_argument(
-        "--model", type=Path, action="append", required=True, help="a student; give several to compare"
+        "--model", type=Path, action="append", required=True, help="a pose model; give several to compare"
     )
-    options.add_argument("--detector", type=Path, required=True)
+    options.add_argument("--detector", type=Path, required=True, help="a person detector")
     arguments = options.parse_args(given)
     start(arguments)
-    out = arguments.out
-    detector = out / "person-detector.safetensors"
+    out, own = arguments.out, find_model("embedded")
+    detector, model = out / PACKAGED, out / own.packaged
     scores = export_detector(arguments.detector, detector, arguments)
     results: dict[str, dict[str, float]] = {}
-    sizes = {detector.name: detector.stat().st_size}
-    for source in arguments.model:
-        name = load_model(source).name
-        exported = out / f"{name}.safetensors"
-        sizes[exported.name] = export_pose(source, exported)
-        results[name] = measure(exported, detector, arguments) | scores.to_dict()
-        sizes[exported.name] = export_pose(exported, exported)
+    exported: dict[str, Path] = {}
+    for name, source in candidates(arguments.model).items():
+        exported[name] = out / "candidates" / f"{name}.safetensors"
+        exported[name].parent.mkdir(exist_ok=True)
+        export_pose(source, exported[name], own.id)
+        results[name] = measure(exported[name], detector, arguments) | scores.to_dict()
         log.info("%s\n%s", name, targets_table(results[name]))
-    fitting = [name for name in results if sizes[f"{name}.safetensors"] <= POSE_LIMIT] or list(results)
-    chosen = max(fitting, key=lambda name: (results[name]["coco_ap"], results[name]["lsp_pck"]))
-    refine = results[chosen]["detected_ap_refined"] > results[chosen]["detected_ap"]
-    draw_sheets(out / f"{chosen}.safetensors", detector, arguments, refine=refine)
-    commit = _commit()
-    document = {
+    for path in exported.values():
+        export_pose(path, path, own.id)  # the calibration was written in single precision
+    fitting = [name for name in results if exported[name].stat().st_size <= POSE_LIMIT] or list(results)
+    chosen = max(fitting, key=lambda name: (results[name]["coco_ap"], results[name].get("lsp_pck", 0.0)))
+    model.write_bytes(exported[chosen].read_bytes())
+    document: dict[str, Any] = {
         "command": "scripts/embedded/stage6_report.py",
-        "commit": commit,
+        "commit": _commit(),
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "chosen": chosen,
-        "bytes": sizes,
-        "fits": sizes[detector.name] <= DETECTOR_LIMIT and sizes[f"{chosen}.safetensors"] <= POSE_LIMIT,
+        "refine": results[chosen]["detected_ap_refined"] > results[chosen]["detected_ap"],
+        "files": {path.name: _facts(path) for path in (model, detector)},
+        "fits": model.stat().st_size <= POSE_LIMIT and detector.stat().st_size <= DETECTOR_LIMIT,
         "results": _finite(results),
     }
+    estimator = load(model, dataset=SETS[0], detector=detector, refine=document["refine"], engine="eager")
+    coco, _ = validation_sets(arguments)
+    shown = {record.image for record in coco.records if not record.crowd}
+    contact_sheet(estimator, [image.path for image in coco.images if image.path in shown], out)
     atomic_write_text(out / "results.json", json.dumps(document, indent=1, allow_nan=False) + "\n")
-    atomic_write_text(out / "MODEL_CARD.md", model_card(chosen, results, sizes, commit))
+    atomic_write_text(out / "MODEL_CARD.md", model_card(document))
     log.info("chosen: %s; everything is in %s", chosen, out)
 
 

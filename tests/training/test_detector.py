@@ -9,20 +9,16 @@ import pytest
 import torch
 
 from vitpose.core.errors import InputError, UsageError
+from vitpose.data.resident import PictureStore
 from vitpose.detectors.embedded import EmbeddedDetector
 from vitpose.evaluation.detection import evaluate_detector
 from vitpose.models.detector import Cells, DetectorSpec
+from vitpose.training import detector_cpu
 from vitpose.training.config import OptimConfig, ScheduleConfig
-from vitpose.training.detector_data import (
-    IGNORED,
-    NOBODY,
-    PERSON,
-    LabelledPicture,
-    PictureLaw,
-    ResidentPictures,
-    read_pictures,
-)
+from vitpose.training.detector_data import IGNORED, NOBODY, PERSON, PictureBatch, PictureLaw, ResidentPictures
+from vitpose.training.detector_labels import PART_OF, LabelledPicture, read_pictures
 from vitpose.training.detector_loss import assign, detection_loss, generalized_iou
+from vitpose.training.detector_parts import PARTS, PartsLoss, parts_asked, parts_target
 from vitpose.training.detector_run import DetectorConfig, train_detector
 from vitpose.weights.detector import load_detector
 
@@ -92,7 +88,7 @@ def test_incomplete_pictures_teach_nothing_outside_their_boxes(pictures):
 
 def grid_cells(boxes, logits=None):
     centers = torch.tensor([[x, 8.0] for x in range(4, 68, 8)])
-    return Cells(torch.zeros(1, 8) if logits is None else logits, boxes, centers)
+    return Cells(torch.zeros(1, 8) if logits is None else logits, boxes, centers, torch.zeros(1, 4, 1, 8))
 
 
 def test_cells_go_to_the_person_their_box_fits():
@@ -170,6 +166,82 @@ def test_stopped_run_goes_on_to_the_same_end(pictures, tmp_path):
 def test_truth_of_a_picture_takes_its_height():
     from vitpose.core.geometry import Size
 
-    one = LabelledPicture(None, np.array([[0.0, 0, 10, 30]]), np.zeros(1, bool))
+    one = LabelledPicture(None, np.array([[0.0, 0, 10, 30]]), np.zeros(1, bool), np.full((1, 13, 2), np.nan))
     assert one.truth(Size(100, 50)).tall.tolist() == [True]
     assert one.truth(Size(200, 50)).tall.tolist() == [False]
+
+
+def test_parts_are_read_by_name_whatever_a_set_calls_them(tmp_path):
+    def file(names, points):
+        entry = {"image_id": 1, "bbox": [0, 0, 9, 9], "keypoints": [value for point in points for value in point]}
+        plain = {"images": [{"id": 1, "file_name": "0.png"}], "annotations": [entry]}
+        path = tmp_path / "points.json"
+        path.write_text(json.dumps(plain | {"categories": [{"keypoints": names}]}))
+        (picture,) = read_pictures(path, tmp_path)
+        return picture.points[0]
+
+    found = file(["right_knee", "left_eye", "nose"], [(1, 2, 1), (9, 9, 2), (3, 4, 2)])
+    assert found[np.isfinite(found).all(axis=1)].tolist() == [[3, 4], [1, 2]]
+    assert [PART_OF[slot] for slot in np.flatnonzero(np.isfinite(found[:, 0]))] == [0, 5]
+    athlete = file(["neck", "head_top", "left_hip"], [(2, 4, 2), (4, 8, 2), (5, 5, 0)])
+    assert athlete[np.isfinite(athlete).all(axis=1)].tolist() == [[3, 6]]
+    assert np.isnan(file(["neck", "head_top"], [(2, 4, 2), (4, 8, 0)])).all()
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_parts_move_with_the_pixels(tmp_path, flip):
+    picture = np.zeros((40, 60, 3), np.uint8)
+    picture[28:33, 8:13] = 255
+    cv2.imwrite(str(tmp_path / "0.png"), picture)
+    points = np.full((1, len(PART_OF), 2), np.nan)
+    points[0, 5] = (10.5, 30.5)
+    one = LabelledPicture(tmp_path / "0.png", np.array([[5.0, 5, 20, 35]]), np.zeros(1, bool), points)
+    law = replace(PLAIN, flip=flip, mosaic=0.0, scale=(0.7, 1.0))
+    batch = ResidentPictures.of([one], SIDE, law=law).draw(np.zeros(8, np.int64), np.random.default_rng(0))
+    for image, where in zip(batch.images.numpy(), batch.points[:, 0, 5].numpy(), strict=True):
+        rows, columns = np.nonzero(image[..., 0] > 100)
+        np.testing.assert_allclose(where, [columns.mean() + 0.5, rows.mean() + 0.5], atol=0.6)
+
+
+def parts_batch():
+    points = torch.full((1, 3, len(PART_OF), 2), torch.nan)
+    points[0, 0, 3] = torch.tensor([20.0, 12.0])
+    boxes = torch.tensor([[[0.0, 0, 32, 64], [32, 0, 64, 32], [32, 32, 64, 64]]])
+    return PictureBatch(torch.zeros(1, 64, 64, 3, dtype=torch.uint8), boxes, torch.tensor([[1, 1, 2]]), points)
+
+
+def test_parts_are_taught_where_they_are_known():
+    centers = torch.tensor([[x, y] for y in range(4, 64, 8) for x in range(4, 64, 8)]).float()
+    target, asked = parts_target(centers, parts_batch()), parts_asked(centers, parts_batch())
+    assert target.shape == (1, PARTS, 64)
+    assert target[0].amax(dim=1).nonzero().tolist() == [[PART_OF[3]]]
+    assert centers[int(target[0, PART_OF[3]].argmax())].tolist() == [20, 12]
+    assert torch.equal(asked[0], centers[:, 0] < 32), "nobody knows the parts of the others"
+    loss = PartsLoss(4)
+    cells = Cells(torch.zeros(1, 64), torch.zeros(1, 64, 4), centers, torch.zeros(1, 4, 8, 8, requires_grad=True))
+    loss(cells, parts_batch()).backward()
+    assert cells.features.grad.abs().sum() > 0
+
+
+def test_the_way_of_the_cpu_gives_the_pictures_of_the_other(pictures, monkeypatch):
+    source = ResidentPictures.of(pictures, SIDE, law=PictureLaw(aspect=0.1, mosaic=0.3))
+    fast = source.draw(np.arange(6), np.random.default_rng(2))
+    monkeypatch.setattr("vitpose.training.detector_data.warped", PictureStore.warp)
+    plain = source.draw(np.arange(6), np.random.default_rng(2))
+    assert torch.equal(fast.boxes, plain.boxes)
+    assert (fast.images.float() - plain.images.float()).abs().mean() < 2
+    changes = np.random.default_rng(0).uniform(-0.3, 0.3, (6, 5)).astype(np.float32)
+    recolored = detector_cpu.recolored(plain.images, changes)
+    assert not torch.equal(recolored, plain.images)
+    assert torch.equal(detector_cpu.recolored(plain.images, 0 * changes), plain.images)
+    assert torch.equal(recolored.sum(-1) == 0, plain.images.sum(-1) == 0), "black stays black"
+
+
+def test_pictures_grow_in_the_course_of_a_run(pictures, tmp_path):
+    config = replace(tiny_run(2), growth=((0.5, 32),), parts=0.5, log_every=2)
+    assert [config.side(part) for part in (0.0, 0.49, 0.5, 1.0)] == [32, 32, SIDE, SIDE]
+    assert train_detector(config, ResidentPictures.of(pictures, SIDE), tmp_path / "run").finished
+    text = (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert "loss/parts" in text
+    saved = load_detector(tmp_path / "run" / "last.safetensors")
+    assert not any(name.startswith("parts") for name in saved.net.state_dict())

@@ -92,11 +92,13 @@ class Cells(NamedTuple):
         logits: ``(batch, cells)``; their sigmoid is the score.
         boxes: ``(batch, cells, 4)`` xyxy in input pixels.
         centers: ``(cells, 2)`` x, y of the cells in input pixels.
+        features: ``(batch, neck, height, width)`` of the finest map, for what is taught besides boxes.
     """
 
     logits: Tensor
     boxes: Tensor
     centers: Tensor
+    features: Tensor
 
 
 class ConvUnit(nn.Module):
@@ -183,7 +185,7 @@ class PersonNet(nn.Module):
             logits.append(self.score[level](seen).float().flatten(1))
             boxes.append(torch.cat([middle - away[..., :2], middle + away[..., 2:]], dim=-1))
             centers.append(middle)
-        return Cells(torch.cat(logits, 1), torch.cat(boxes, 1), torch.cat(centers))
+        return Cells(torch.cat(logits, 1), torch.cat(boxes, 1), torch.cat(centers), maps[0])
 
     def _pyramid(self, images: Tensor) -> list[Tensor]:
         features = self.stem(images)

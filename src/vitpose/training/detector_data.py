@@ -1,11 +1,9 @@
 """Whole pictures with the boxes of people, kept on one device and varied there."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -13,71 +11,49 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vitpose.core.errors import InputError, UsageError
+from vitpose.core.errors import UsageError
 from vitpose.core.geometry import Size
 from vitpose.data.resident import PictureStore
 from vitpose.media.images import read_image
-from vitpose.metrics.detection import Truth
+from vitpose.training.detector_cpu import recolored, warped
+from vitpose.training.detector_labels import PART_OF, LabelledPicture
 
 Floats = NDArray[np.float64]
 NOBODY, PERSON, IGNORED = 0, 1, 2
 """What a row of boxes is: padding, a person to be found, or a place where nothing is asked."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class LabelledPicture:
-    """A picture and who is in it.
+class People(NamedTuple):
+    """Who is in a picture.
 
     Attributes:
-        path: of the picture.
-        boxes: ``(people, 4)`` xyxy in picture pixels.
-        crowd: ``(people,)`` the box covers a group that is not labelled one by one.
-        complete: everybody in it is labelled; where not, nothing is learned from places without labels.
+        boxes: ``(people, 4)`` xyxy.
+        kinds: ``(people,)`` ``PERSON`` or ``IGNORED``.
+        points: ``(people, parts, 2)`` x, y of body parts, NaN where nothing is known.
     """
 
-    path: Path
     boxes: Floats
-    crowd: NDArray[np.bool_]
-    complete: bool = True
+    kinds: NDArray[np.int64]
+    points: Floats
 
-    def truth(self, size: Size) -> Truth:
-        """Return the people for scoring; ``size`` is the picture's."""
-        return Truth(self.boxes, self.crowd, size.height)
+    @classmethod
+    def of(cls, picture: LabelledPicture, ratio: Floats, size: Size) -> "People":
+        """Return the people of a picture shrunk by ``ratio`` to ``size``; an incomplete one is ignored as a whole."""
+        boxes, points = picture.boxes * np.tile(ratio, 2), picture.points * ratio
+        kinds = np.where(picture.crowd, IGNORED, PERSON)
+        if not picture.complete:
+            boxes = np.concatenate([boxes, [[0.0, 0.0, size.width, size.height]]])
+            kinds = np.append(kinds, IGNORED)
+            points = np.concatenate([points, np.full((1, *points.shape[1:]), np.nan)])
+        return cls(boxes, kinds.astype(np.int64), points)
 
-
-def read_pictures(annotations: str | Path, images: str | Path, *, complete: bool = True) -> tuple[LabelledPicture, ...]:
-    """Read the boxes of a COCO-style file; pictures without people are kept.
-
-    A picture that says ``all_persons_annotated: false`` is not complete. ``annotations`` may be missing from the
-    file: then nobody is in its pictures.
-
-    Args:
-        annotations: the file.
-        images: folder of the pictures.
-        complete: False where other people may be in the pictures than those labelled.
-
-    Raises:
-        InputError: the file cannot be read or is of another form.
-    """
-    try:
-        plain: dict[str, Any] = json.loads(Path(annotations).read_text(encoding="utf-8"))
-        rows: dict[Any, list[tuple[list[float], bool]]] = {image["id"]: [] for image in plain["images"]}
-        for entry in plain.get("annotations", ()):
-            x, y, width, height = map(float, entry["bbox"])
-            if width > 0 and height > 0:
-                crowd = bool(entry.get("iscrowd") or entry.get("iscrowd_by_rule"))
-                rows[entry["image_id"]].append(([x, y, x + width, y + height], crowd))
-        return tuple(
-            LabelledPicture(
-                Path(images) / image["file_name"],
-                np.array([box for box, _ in rows[image["id"]]], np.float64).reshape(-1, 4),
-                np.array([crowd for _, crowd in rows[image["id"]]], bool),
-                complete and bool(image.get("all_persons_annotated", True)),
-            )
-            for image in plain["images"]
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{annotations} is no COCO-style file of boxes: {type(error).__name__}: {error}") from error
+    def placed(self, scale: Floats, offset: Floats, mirror: int) -> "People":
+        """Return them scaled and moved, then mirrored in a tile of width ``mirror``; 0 for no mirror image."""
+        boxes, points = self.boxes * np.tile(scale, 2) + np.tile(offset, 2), self.points * scale + offset
+        if mirror:
+            boxes = boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [mirror, 0, mirror, 0]
+            points = points * [-1, 1] + [mirror, 0]
+        return People(boxes, self.kinds, points)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,11 +86,13 @@ class PictureBatch(NamedTuple):
         images: ``(batch, side, side, 3)`` uint8 RGB.
         boxes: ``(batch, most boxes, 4)`` float32 xyxy in these pictures.
         kinds: ``(batch, most boxes)`` int64: ``NOBODY``, ``PERSON`` or ``IGNORED``.
+        points: ``(batch, most boxes, parts, 2)`` float32 x, y in these pictures, NaN where nothing is known.
     """
 
     images: Tensor
     boxes: Tensor
     kinds: Tensor
+    points: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,8 +103,7 @@ class ResidentPictures:
         pictures: what they are.
         store: their pixels.
         sizes: ``(pictures, 2)`` kept width and height.
-        boxes: of each picture, in kept pixels, the place of incomplete pictures among them.
-        kinds: of each picture's boxes.
+        people: of each picture, in kept pixels, the place of incomplete pictures among them.
         side: of the batches' pictures.
         law: how they are varied.
     """
@@ -134,8 +111,7 @@ class ResidentPictures:
     pictures: tuple[LabelledPicture, ...]
     store: PictureStore
     sizes: Floats
-    boxes: tuple[Floats, ...]
-    kinds: tuple[NDArray[np.int64], ...]
+    people: tuple[People, ...]
     side: int
     law: PictureLaw
 
@@ -156,17 +132,12 @@ class ResidentPictures:
         """
         if not pictures:
             raise UsageError("there are no pictures to train the detector on")
-        pixels, shapes, boxes, kinds = [], [], [], []
+        pixels, shapes, people = [], [], []
         for one in pictures:
             image, ratio = _shrunk(read_image(one.path), side * 3 // 2)
             pixels.append(torch.from_numpy(image.reshape(-1, 3)))
             shapes.append(image.shape[:2])
-            own, what = one.boxes * np.tile(ratio, 2), np.where(one.crowd, IGNORED, PERSON)
-            if not one.complete:
-                own = np.concatenate([own, [[0.0, 0.0, image.shape[1], image.shape[0]]]])
-                what = np.append(what, IGNORED)
-            boxes.append(own)
-            kinds.append(what.astype(np.int64))
+            people.append(People.of(one, ratio, Size(*image.shape[:2])))
         sizes = torch.tensor(shapes, dtype=torch.int64)
         ends = sizes.prod(dim=1).cumsum(dim=0)
         store = PictureStore(
@@ -177,57 +148,55 @@ class ResidentPictures:
             np.ones((len(shapes), 2)),
         )
         widths = np.array(shapes, np.float64)[:, ::-1]
-        return cls(tuple(pictures), store, widths, tuple(boxes), tuple(kinds), side, law or PictureLaw())
+        return cls(tuple(pictures), store, widths, tuple(people), side, law or PictureLaw())
 
     def __len__(self) -> int:
         return len(self.pictures)
 
-    def draw(self, indices: NDArray[np.int64], rng: np.random.Generator) -> PictureBatch:
+    def draw(self, indices: NDArray[np.int64], rng: np.random.Generator, side: int | None = None) -> PictureBatch:
         """Return varied pictures; the others of a mosaic are drawn by ``rng``.
 
         Args:
             indices: ``(batch,)`` positions of the pictures.
             rng: decides how they are varied.
+            side: of the batch's pictures where it is not the usual one; even.
         """
+        side = side or self.side
         mosaic = rng.random(len(indices)) < self.law.mosaic
-        images = torch.empty(
-            (len(indices), self.side, self.side, 3), dtype=torch.uint8, device=self.store.pixels.device
-        )
-        rows: list[list[tuple[Floats, NDArray[np.int64]]]] = [[] for _ in indices]
+        images = torch.empty((len(indices), side, side, 3), dtype=torch.uint8, device=self.store.pixels.device)
+        rows: list[list[People]] = [[] for _ in indices]
         for joined in (False, True):
             own = np.flatnonzero(mosaic == joined)
             if len(own):
-                images[torch.from_numpy(own).to(images.device)] = self._tiles(
-                    indices[own], own, rows, rng, joined=joined
-                )
+                across = 2 if joined else 1
+                tiles = self._tiles(indices[own], own, rows, rng, across, side // across)
+                images[torch.from_numpy(own).to(images.device)] = tiles
         return PictureBatch(self._recolored(images, rng), *_padded(rows, images.device))
 
     def _tiles(
         self,
         indices: NDArray[np.int64],
         own: NDArray[np.int64],
-        rows: list[list[tuple[Floats, NDArray[np.int64]]]],
+        rows: list[list[People]],
         rng: np.random.Generator,
-        *,
-        joined: bool,
+        across: int,
+        side: int,
     ) -> Tensor:
-        """Return pictures of one tile or of four, and add their boxes to ``rows``."""
-        across = 2 if joined else 1
-        side = self.side // across
+        """Return pictures of ``across`` squared tiles, and add their people to ``rows``."""
         chosen = np.repeat(indices[:, None], across**2, axis=1)
-        if joined:
-            chosen[:, 1:] = rng.integers(0, len(self), (len(indices), across**2 - 1))
+        chosen[:, 1:] = rng.integers(0, len(self), (len(indices), across**2 - 1))
         flat = chosen.ravel()
         scale, offset, flip = self._placed(flat, side, rng)
-        inverse = _inverse(scale, offset, flip, side)
         device = self.store.pixels.device
-        tiles = self.store.warp(torch.from_numpy(flat).to(device), inverse.to(device), Size(side, side))
+        which, inverse = torch.from_numpy(flat).to(device), _inverse(scale, offset, flip, side).to(device)
+        on_cpu = device.type == "cpu"
+        tiles = (warped if on_cpu else PictureStore.warp)(self.store, which, inverse, Size(side, side))
         for number, picture in enumerate(flat):
-            boxes, kinds = self._boxes(int(picture), scale[number], offset[number], side, mirror=bool(flip[number]))
+            placed = self.people[picture].placed(scale[number], offset[number], side if flip[number] else 0)
             corner = np.array([number % across, number // across % across], np.float64) * side
-            rows[own[number // across**2]].append((boxes + np.tile(corner, 2), kinds))
+            rows[own[number // across**2]].append(self._seen(placed, side).placed(np.ones(2), corner, 0))
         grid = tiles.reshape(len(indices), across, across, side, side, 3).permute(0, 1, 3, 2, 4, 5)
-        return grid.reshape(len(indices), self.side, self.side, 3)
+        return grid.reshape(len(indices), across * side, across * side, 3)
 
     def _placed(
         self, pictures: NDArray[np.int64], side: int, rng: np.random.Generator
@@ -241,20 +210,17 @@ class ResidentPictures:
         offset = rng.random((count, 2)) * (side - sizes * scale)
         return scale, offset, rng.random(count) < self.law.flip
 
-    def _boxes(
-        self, picture: int, scale: Floats, offset: Floats, side: int, *, mirror: bool
-    ) -> tuple[Floats, NDArray[np.int64]]:
-        """Return a picture's boxes in its tile; who is mostly out of sight is not asked for."""
-        boxes = self.boxes[picture] * np.tile(scale, 2) + np.tile(offset, 2)
-        if mirror:
-            boxes = boxes[:, [2, 1, 0, 3]] * [-1, 1, -1, 1] + [side, 0, side, 0]
-        inside = np.clip(boxes, 0, side)
+    def _seen(self, people: People, side: int) -> People:
+        """Return who is in a tile, clipped to it; who is mostly out of sight is not asked for."""
+        inside = np.clip(people.boxes, 0, side)
         extents = inside[:, 2:] - inside[:, :2]
-        part = extents.prod(axis=1) / np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(axis=1), 1e-9)
+        whole = (people.boxes[:, 2:] - people.boxes[:, :2]).prod(axis=1)
+        part = extents.prod(axis=1) / np.maximum(whole, 1e-9)
         hard = (part < self.law.seen) | (extents.min(axis=1) < self.law.smallest)
-        kinds = np.where(hard, IGNORED, self.kinds[picture])
+        kinds = np.where(hard, IGNORED, people.kinds)
         there = extents.min(axis=1) > 0
-        return inside[there], kinds[there]
+        out = ((people.points < 0) | (people.points > side)).any(axis=-1, keepdims=True)
+        return People(inside[there], kinds[there], np.where(out, np.nan, people.points)[there])
 
     def _recolored(self, images: Tensor, rng: np.random.Generator) -> Tensor:
         """Change saturation, gains and gamma; black stays black, as padding must."""
@@ -262,13 +228,15 @@ class ResidentPictures:
             return images
         limit, count = self.law.color, len(images)
         changes = rng.uniform(-limit, limit, (count, 5)).astype(np.float32)
+        if images.device.type == "cpu":
+            return recolored(images, changes)
         table = torch.from_numpy(changes).to(images.device)[:, None, None]
         gains, saturation, gamma = table[..., :3], table[..., 3:4], table[..., 4:]
         values = images.float() / 255
         grey = values.mean(dim=-1, keepdim=True)
         values = (grey + (values - grey) * (1 + saturation)) * (1 + gains)
-        recolored: Tensor = (values.clamp(0, 1).pow(gamma.exp()) * 255).round_().to(torch.uint8)
-        return recolored
+        found: Tensor = (values.clamp(0, 1).pow(gamma.exp()) * 255).round_().to(torch.uint8)
+        return found
 
 
 def _inverse(scale: Floats, offset: Floats, flip: NDArray[np.bool_], side: int) -> Tensor:
@@ -282,16 +250,18 @@ def _inverse(scale: Floats, offset: Floats, flip: NDArray[np.bool_], side: int) 
     return torch.from_numpy(matrices.astype(np.float32))
 
 
-def _padded(rows: list[list[tuple[Floats, NDArray[np.int64]]]], device: torch.device) -> tuple[Tensor, Tensor]:
-    most = max([1, *(sum(len(kinds) for _, kinds in row) for row in rows)])
+def _padded(rows: list[list[People]], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    most = max([1, *(sum(len(people.kinds) for people in row) for row in rows)])
     boxes = np.zeros((len(rows), most, 4), np.float32)
     kinds = np.zeros((len(rows), most), np.int64)
+    points = np.full((len(rows), most, len(PART_OF), 2), np.nan, np.float32)
     for number, row in enumerate(rows):
         start = 0
-        for own, what in row:
-            boxes[number, start : start + len(what)], kinds[number, start : start + len(what)] = own, what
-            start += len(what)
-    return torch.from_numpy(boxes).to(device), torch.from_numpy(kinds).to(device)
+        for people in row:
+            place = slice(start, start + len(people.kinds))
+            boxes[number, place], kinds[number, place], points[number, place] = people
+            start = place.stop
+    return torch.from_numpy(boxes).to(device), torch.from_numpy(kinds).to(device), torch.from_numpy(points).to(device)
 
 
 def _shrunk(image: NDArray[np.uint8], longest: int) -> tuple[NDArray[np.uint8], Floats]:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from vitpose.models.detector import Cells, PersonNet
 from vitpose.models.pixels import normalize
 from vitpose.training.detector_data import IGNORED, PERSON, PictureBatch
+from vitpose.training.detector_parts import PartsLoss, inside_boxes
 
 CELLS_A_PERSON = 10
 _SCORE_POWER, _IOU_POWER = 0.5, 6.0
@@ -20,15 +21,26 @@ _BOX_WEIGHT = 5.0
 class PersonLoss(nn.Module):
     """Batch of pictures to loss."""
 
-    def __init__(self, net: PersonNet) -> None:
-        """Keep the network that is trained."""
+    def __init__(self, net: PersonNet, parts: float = 0.0) -> None:
+        """Keep the network that is trained.
+
+        Args:
+            net: any.
+            parts: weight of the loss of body parts; at 0 they are not taught.
+        """
         super().__init__()
         self.model = net
+        self.weight = parts
+        self.parts = PartsLoss(net.spec.neck) if parts else None
 
     def forward(self, batch: PictureBatch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and its two parts."""
-        images = normalize(batch.images).contiguous(memory_format=torch.channels_last)
-        return detection_loss(self.model(images), batch.boxes, batch.kinds)
+        """Return the loss and its terms."""
+        cells = self.model(normalize(batch.images).contiguous(memory_format=torch.channels_last))
+        loss, terms = detection_loss(cells, batch.boxes, batch.kinds)
+        if self.parts is None:
+            return loss, terms
+        found = self.parts(cells, batch)
+        return loss + self.weight * found, terms | {"loss/parts": found.detach()}
 
 
 def detection_loss(cells: Cells, boxes: Tensor, kinds: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -40,11 +52,11 @@ def detection_loss(cells: Cells, boxes: Tensor, kinds: Tensor) -> tuple[Tensor, 
         kinds: ``(batch, people)`` see ``detector_data``.
 
     Returns:
-        the loss, and its parts by name.
+        the loss, and its terms by name.
     """
     target, place = assign(cells, boxes, kinds == PERSON)
     positive = target > 0
-    free = ~_inside(cells.centers, boxes, kinds == IGNORED).any(dim=1) | positive
+    free = ~inside_boxes(cells.centers, boxes, kinds == IGNORED).any(dim=1) | positive
     scale = target.sum().clamp(min=1.0)
     score = F.binary_cross_entropy_with_logits(cells.logits, target, reduction="none")
     score = (score * free).sum() / scale
@@ -66,7 +78,7 @@ def assign(cells: Cells, boxes: Tensor, people: Tensor) -> tuple[Tensor, Tensor]
     Returns:
         ``(batch, cells)`` the score each should have, 0 where nobody is, and ``(batch, cells)`` whose cell it is.
     """
-    inside = _inside(cells.centers, boxes, people)
+    inside = inside_boxes(cells.centers, boxes, people)
     overlap = iou(boxes[:, :, None], cells.boxes[:, None])
     alignment = cells.logits.sigmoid()[:, None] ** _SCORE_POWER * overlap**_IOU_POWER * inside
     best = alignment.topk(min(CELLS_A_PERSON, alignment.shape[2]), dim=2).indices
@@ -79,13 +91,6 @@ def assign(cells: Cells, boxes: Tensor, people: Tensor) -> tuple[Tensor, Tensor]
     reach = (overlap * chosen).amax(dim=2, keepdim=True)
     target = (alignment / highest.clamp(min=1e-12) * reach).amax(dim=1)
     return target, place
-
-
-def _inside(centers: Tensor, boxes: Tensor, counted: Tensor) -> Tensor:
-    """Return ``(batch, people, cells)``: the cell's centre is in a box that counts."""
-    x, y = centers[:, 0], centers[:, 1]
-    left, top, right, bottom = boxes[..., None].unbind(dim=2)
-    return (x > left) & (y > top) & (x < right) & (y < bottom) & counted[..., None]
 
 
 def iou(first: Tensor, second: Tensor) -> Tensor:

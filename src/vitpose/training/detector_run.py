@@ -47,6 +47,8 @@ class DetectorConfig:
         seed: all randomness follows from it and the step.
         precision: ``fp32`` or ``bf16``.
         compile: compile the network.
+        parts: weight of the loss of body parts; see ``detector_parts``.
+        growth: part of the run up to which pictures are of a smaller side, and that side, in order.
         evaluate_every: epochs between evaluations.
         save_every: steps between saves of the whole state.
         log_every: steps between lines in ``metrics.jsonl``.
@@ -59,6 +61,8 @@ class DetectorConfig:
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
+    parts: float = 0.0
+    growth: tuple[tuple[float, int], ...] = ()
     evaluate_every: int = 20
     save_every: int = 200
     log_every: int = 20
@@ -67,6 +71,10 @@ class DetectorConfig:
         """Return plain JSON data."""
         found: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return found
+
+    def side(self, part: float) -> int:
+        """Return the side of the pictures after this part of the run, in 0..1."""
+        return next((side for until, side in self.growth if part < until), self.spec.side)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +133,8 @@ def train_detector(
     shows.start(progress.step, total)
     try:
         for step in range(progress.step, total):
-            line = _step(run, _draw(pictures, config, step, per_epoch), step, per_epoch)
+            side = config.side(step / total)
+            line = _step(run, _draw(pictures, config, step, per_epoch, side), step, per_epoch)
             progress = replace(progress, step=step + 1)
             line |= {"epoch": progress.step / per_epoch}
             shows.step(progress.step, line)
@@ -159,7 +168,7 @@ def _opened(config: DetectorConfig, pictures: ResidentPictures, out: Path) -> tu
     device = pictures.store.pixels.device
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        objective = PersonLoss(PersonNet(config.spec))
+        objective = PersonLoss(PersonNet(config.spec), config.parts)
     objective.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # stubs lack it
     objective.train()
     ema = Ema(objective, config.optim.ema)
@@ -174,11 +183,11 @@ def _opened(config: DetectorConfig, pictures: ResidentPictures, out: Path) -> tu
     return run, progress
 
 
-def _draw(pictures: ResidentPictures, config: DetectorConfig, step: int, per_epoch: int) -> PictureBatch:
+def _draw(pictures: ResidentPictures, config: DetectorConfig, step: int, per_epoch: int, side: int) -> PictureBatch:
     epoch, place = divmod(step, per_epoch)
     order = np.random.default_rng((config.seed, epoch)).permutation(len(pictures))
     positions = (place * config.batch_size + np.arange(config.batch_size)) % len(order)
-    return pictures.draw(order[positions], np.random.default_rng((config.seed, epoch, place)))
+    return pictures.draw(order[positions], np.random.default_rng((config.seed, epoch, place)), side)
 
 
 def _step(run: _Run, batch: PictureBatch, step: int, per_epoch: int) -> dict[str, float]:

@@ -1,0 +1,92 @@
+"""The page about the embedded pair, and the way of a measured pair into the package."""
+
+import copy
+import json
+import tomllib
+
+import pytest
+from scripts.embedded import page, ship
+
+from vitpose.core.errors import InputError, UsageError
+from vitpose.weights.catalog import find_model, packaged_file
+from vitpose.weights.catalog_file import read_catalog
+from vitpose.weights.detector import PACKAGED
+from vitpose.weights.formats import file_sha256
+
+NUMBERS = {
+    "coco_ap": 0.41, "coco_ap_low": 0.37, "coco_ap_high": 0.44, "coco_ap_plain": 0.39, "lsp_pck": None,
+    "recall_tall": 0.8, "detected_ap": 0.25, "detected_ap_refined": 0.26, "calibration_error": 0.02,
+    "seconds_a_picture": 0.2,
+}  # fmt: skip
+
+
+@pytest.fixture
+def report(tmp_path):
+    """A folder as stage 6 leaves it, with files of a few bytes."""
+    folder = tmp_path / "report"
+    folder.mkdir()
+    files = {}
+    for name in (find_model("embedded").packaged, PACKAGED):
+        (folder / name).write_bytes(name.encode())
+        files[name] = {"bytes": len(name), "sha256": file_sha256(folder / name)}
+    (folder / "skeletons.png").write_bytes(b"png")
+    results = {
+        "command": "x", "commit": "abc", "machine": "x", "chosen": "ours", "refine": True, "files": files, "fits": True,
+        "results": {"ours": NUMBERS},
+    }  # fmt: skip
+    (folder / "results.json").write_text(json.dumps(results))
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A repository with the catalogue and nothing else."""
+    for path in (ship.CATALOG, ship.RESULTS, ship.PAGE):
+        (tmp_path / "root" / path).parent.mkdir(parents=True, exist_ok=True)
+    text = (ship.ROOT / ship.CATALOG).read_text(encoding="utf-8")
+    (tmp_path / "root" / ship.CATALOG).write_text(text, encoding="utf-8")
+    return tmp_path / "root"
+
+
+def test_the_page_is_what_the_results_say():
+    results = ship.ROOT / ship.RESULTS
+    known = json.loads(results.read_text()) if results.exists() else None
+    assert (ship.ROOT / ship.PAGE).read_text() == page.embedded_page(known)
+    carried = [packaged_file(name) for name in (find_model("embedded").packaged, PACKAGED)]
+    assert all(carried) == (known is not None)
+    for path in filter(None, carried):
+        assert file_sha256(path) == known["files"][path.name]["sha256"]
+
+
+def test_a_measured_pair_goes_into_the_package_as_it_was_measured(report, root):
+    for _ in range(2):  # shipping again changes nothing
+        ship.ship(report, root)
+        row = next(row for row in read_catalog((root / ship.CATALOG).read_text(), "here") if row.packaged)
+        model = root / ship.WEIGHTS / row.packaged
+        assert (row.sha256, row.size_mb) == (file_sha256(model), 0.0)
+        assert (root / ship.WEIGHTS / PACKAGED).read_bytes() == (report / PACKAGED).read_bytes()
+        text = (root / ship.PAGE).read_text()
+        assert text == page.embedded_page(json.loads((root / ship.RESULTS).read_text()))
+    before = tomllib.loads((ship.ROOT / ship.CATALOG).read_text())
+    after = tomllib.loads((root / ship.CATALOG).read_text())
+    assert len(before["checkpoint"]) == len(after["checkpoint"])
+    for part in ("0.410", "floor reached", "aim reached", "not measured", "research use", row.sha256[:12]):
+        assert part in text
+    assert "nan" not in text + page.model_card(json.loads((report / "results.json").read_text()))
+
+
+def test_what_was_not_measured_or_does_not_fit_is_refused(report, root):
+    known = json.loads((report / "results.json").read_text())
+    too_large = copy.deepcopy(known) | {"fits": False}
+    (report / "results.json").write_text(json.dumps(too_large))
+    with pytest.raises(UsageError, match="too large"):
+        ship.ship(report, root)
+    (report / "results.json").write_text(json.dumps(known))
+    (report / PACKAGED).write_bytes(b"another")
+    with pytest.raises(InputError, match="not the file that was measured"):
+        ship.ship(report, root)
+    with pytest.raises(InputError, match="no results"):
+        ship.ship(root, root)
+    with pytest.raises(InputError, match="no row"):
+        ship.described("", "00", 1)
+    assert not (root / ship.PAGE).exists()
