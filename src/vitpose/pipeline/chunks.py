@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vitpose.core.errors import InputError, VitPoseError
 from vitpose.core.poses import Boxes
@@ -29,6 +30,7 @@ class Chunk:
         known: the records come from the journal of an earlier run; the pictures may be empty then.
         boxes: what the detector found in each frame; None where it did not look.
         records: the results.
+        drawn: annotated pictures; None for those that are in the film already.
     """
 
     first: int
@@ -36,6 +38,7 @@ class Chunk:
     known: bool = False
     boxes: tuple[Boxes | None, ...] = ()
     records: tuple[Record, ...] = ()
+    drawn: tuple[NDArray[np.uint8] | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,7 @@ def begin(files: FilmFiles, identity: dict[str, Any], *, chunk: int, resume: boo
 
 @dataclass(slots=True)
 class FilmOutput:
-    """The last stage: writes each chunk to the journal, then draws it.
+    """The last two stages: draw each chunk; write it to the journal and then to the film.
 
     Attributes:
         name: of the results.
@@ -143,6 +143,17 @@ class FilmOutput:
     blur: bool = False
     count: FilmCount = field(default_factory=FilmCount)
 
+    def draw(self, chunk: Chunk) -> Chunk:
+        """Draw what is not in the film yet."""
+        if self.film is None:
+            return chunk
+        undrawn = self.film.next_ordinal
+        drawn = tuple(
+            annotated(frame.image, record.poses, blur=self.blur) if ordinal >= undrawn else None
+            for ordinal, (frame, record) in enumerate(zip(chunk.frames, chunk.records, strict=True), chunk.first)
+        )
+        return replace(chunk, drawn=drawn)
+
     def write(self, chunk: Chunk) -> Chunk:
         """Write what is not on disk yet, the lines before the pictures."""
         if self.journal is not None and not chunk.known:
@@ -150,11 +161,11 @@ class FilmOutput:
                 [to_line(one, name=self.name, source=self.source, on_demand=self.on_demand) for one in chunk.records]
             )
         if self.film is not None:
-            for ordinal, (frame, record) in enumerate(zip(chunk.frames, chunk.records, strict=True), chunk.first):
-                if ordinal >= self.film.next_ordinal:
-                    self.film.add(frame.time_s, annotated(frame.image, record.poses, blur=self.blur))
+            for frame, image in zip(chunk.frames, chunk.drawn, strict=True):
+                if image is not None:
+                    self.film.add(frame.time_s, image)
         self.count.add(chunk)
-        return chunk
+        return replace(chunk, drawn=())
 
 
 class DrawnFilm:

@@ -148,7 +148,7 @@ class _Run:
         """Return whether the source came to its end, rather than somebody to the end of his patience."""
         chunks = read_chunks(self.source, self._chunk, known)
         final = not self.options.smooths_afterwards
-        stages = (self.work.detect, self.work.estimate, self.work.follow, output.write)
+        stages = (self.work.detect, self.work.estimate, self.work.follow, output.draw, output.write)
         try:
             with contextlib.closing(overlapped(chunks, *stages)) as results:
                 for chunk in results:
@@ -176,7 +176,8 @@ class _Run:
                 chunks = read_chunks(
                     self.source, self._chunk, Saved(files.smoothed, frames, film.next_ordinal), more=False
                 )
-                with contextlib.closing(overlapped(chunks, self._output(film=film).write)) as results:
+                output = self._output(film=film)
+                with contextlib.closing(overlapped(chunks, output.draw, output.write)) as results:
                     for _ in results:
                         pass
             for record in read_records(files.smoothed):
