@@ -1,12 +1,15 @@
 """Names to objects."""
 
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import vitpose
-from vitpose.core.errors import InputError, UsageError
+from vitpose.core.errors import InputError, MissingExtraError, UsageError
 from vitpose.core.poses import Boxes
 from vitpose.models.pose import create_model
 from vitpose.models.variants import PLUS_HEADS, BackboneSpec, ModelSpec, plus
@@ -113,3 +116,38 @@ def test_memory_is_bounded_by_pixels_in_flight(monkeypatch: pytest.MonkeyPatch) 
     pose = vitpose.load(create_model(PLUS, seed=0), engine="eager", detector="whole")
     assert len(pose([IMAGE] * 7)) == 7
     assert seen == [3, 3, 1]
+
+
+@pytest.mark.parametrize(("engine", "package"), [("onnxruntime", "onnxruntime"), ("openvino", "openvino")])
+def test_an_engine_that_is_not_installed_is_named_with_the_remedy(
+    engine: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VITPOSE_HOME", str(tmp_path))
+    for module in (package, "onnxscript"):
+        monkeypatch.setitem(sys.modules, module, None)
+    pose = vitpose.load(create_model(PLUS, seed=0), engine=engine, detector=None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'vitpose\["):
+        pose(IMAGE, boxes=[[5, 5, 30, 35]])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a CUDA device")
+def test_a_device_that_is_not_here_is_named() -> None:
+    with pytest.raises(UsageError, match="'cuda:3' is not here"):
+        vitpose.load(create_model(PLUS, seed=0), engine="eager", device="cuda:3", detector=None)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_an_exported_file_of_a_newer_version_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("onnxruntime")
+    from vitpose.core.skeleton import load_skeleton
+    from vitpose.engines import description
+    from vitpose.engines.graph import describe, single, write_onnx
+
+    model = single(create_model(PLUS, seed=0), "coco")
+    path = tmp_path / "newer.onnx"
+    with monkeypatch.context() as later:
+        later.setattr(description, "VERSION", description.VERSION + 1)
+        write_onnx(model, path, describe(model, load_skeleton("coco17")))
+    with pytest.raises(InputError, match=r"newer\.onnx has schema .* version 2, this vitpose reads .* upgrade vitpose"):
+        vitpose.load(path, detector=None)

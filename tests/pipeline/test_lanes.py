@@ -143,6 +143,17 @@ def test_no_memory_for_one_person_is_an_error_that_says_what_to_do(model: VitPos
         estimator(engine, "udp")(pictures()[0][0], boxes=ROUND_THE_RIM)
 
 
+@pytest.mark.parametrize("wrong", [np.zeros((1, 14, 64, 48), np.float64), np.zeros((1, 13, 64, 48), np.float32)])
+def test_an_engine_that_breaks_its_promise_is_named(wrong: np.ndarray) -> None:
+    class Liar(FakeEngine):
+        def __call__(self, crops: np.ndarray) -> np.ndarray:
+            return wrong
+
+    head = Head(HeadSpec(dataset="x", skeleton="aic14", keypoints=14), load_skeleton("aic14"), Liar([(0.5, 0.5)] * 14))
+    with pytest.raises(UsageError, match=r"engine 'fake' gave heatmaps .* must be \(1, 14, 64, 48\) of float32"):
+        PoseEstimator({"x": head})(pictures()[0][0], boxes=ROUND_THE_RIM[:1])
+
+
 @pytest.mark.parametrize("on_the_spot", [False, True])
 def test_threads_get_what_they_would_get_alone(model: VitPose, on_the_spot: bool) -> None:
     engine = OnTheSpot(model, "udp") if on_the_spot else EagerEngine(model, dataset="udp", device="cpu")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from vitpose.core.errors import UsageError
@@ -141,9 +142,9 @@ class AutoEngine:
 
         def collecting(crops: Tensor) -> Tensor:
             heatmaps = run(crops)
-            if self._waiting:
-                with self._lock:
-                    self._collect(crops.cpu().numpy())
+            # What the choice builds lives on, and must not be made of tensors that are good for inference only.
+            with torch.inference_mode(mode=False), self._lock:
+                self._collect(crops.cpu().numpy())
             return heatmaps
 
         return replace(offered, run=collecting, recordable=False)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vitpose.codec.codec import Codec
-from vitpose.core.errors import VitPoseError
+from vitpose.core.errors import UsageError, VitPoseError
 from vitpose.core.geometry import CropTransform, Size
 from vitpose.engines.base import Engine
 from vitpose.pipeline.multiscale import Scales, scaled
@@ -95,13 +95,27 @@ class MemoryLane:
     read: Reading
 
     def points(self, parts: Sequence[Part]) -> tuple[Tensor, Tensor]:
-        """Cut, run and read; see ``Lane``."""
+        """Cut, run and read; see ``Lane``.
+
+        Raises:
+            UsageError: the engine does not keep to its protocol.
+        """
         crops = np.concatenate([transform.warp(self.images[i]) for i, transform in parts])
-        return self.read(crops, lambda pixels: torch.from_numpy(self.engine(pixels)))
+        return self.read(crops, self._heatmaps)
 
     def fetch(self, points: Tensor, scores: Tensor) -> Fetched:
         """Nothing to wait for."""
         return lambda: (points.numpy(), scores.numpy())
+
+    def _heatmaps(self, crops: NDArray[np.uint8]) -> Tensor:
+        heatmaps = self.engine(crops)
+        expected = (len(crops), self.engine.num_keypoints, *self.engine.heatmap_size)
+        if heatmaps.shape != expected or heatmaps.dtype != np.float32:
+            raise UsageError(
+                f"engine {self.engine.name!r} gave heatmaps {heatmaps.shape} of {heatmaps.dtype} for {len(crops)}"
+                f" crops; they must be {expected} of float32"
+            )
+        return torch.from_numpy(heatmaps)
 
 
 class Batches:
