@@ -78,11 +78,22 @@ def score(model: VitPose, labelled: LabelledSet, device: torch.device, *, flip_t
 
 
 def mean_pose(training: LabelledSet, labelled: LabelledSet) -> Judged:
-    """Judge the guess that knows nothing but the box: every keypoint at its median place in it."""
+    """Judge the guess that knows nothing but the box."""
+    return judge(median_pose(training, labelled), labelled)
+
+
+def median_pose(training: LabelledSet, labelled: LabelledSet) -> NDArray[np.float64]:
+    """Return ``(people, keypoints, 2)``: every keypoint at its median place in the box.
+
+    Keypoints that nobody of ``training`` has labelled go to the box's middle.
+    """
     boxes = np.stack([record.box for record in training.records])
     points = np.stack([record.keypoints for record in training.records]).astype(np.float64)
     seen = np.stack([record.visibility for record in training.records]) > 0
     places = (points - boxes[:, None, :2]) / (boxes[:, None, 2:] - boxes[:, None, :2])
-    middle = np.nanmedian(np.where(seen[..., None], places, np.nan), axis=0)
+    middle = np.full(places.shape[1:], 0.5)
+    known = seen.any(axis=0)
+    middle[known] = np.nanmedian(np.where(seen[..., None], places, np.nan)[:, known], axis=0)
     others = np.stack([record.box for record in labelled.records])[:, None]
-    return judge(others[..., :2] + middle * (others[..., 2:] - others[..., :2]), labelled)
+    found: NDArray[np.float64] = others[..., :2] + middle * (others[..., 2:] - others[..., :2])
+    return found
