@@ -68,9 +68,11 @@ def judge(xy: ArrayLike, labelled: LabelledSet) -> Judged:
     return Judged((relative <= LIMIT).sum(axis=1), (~np.isnan(relative)).sum(axis=1), float(error))
 
 
-def score(model: VitPose, labelled: LabelledSet, device: torch.device, *, flip_test: bool) -> Judged:
-    """Estimate every person of a set from the labelled boxes and compare."""
-    one = ValidationSet(model.spec.heads[0].dataset, labelled)
+def score(
+    model: VitPose, labelled: LabelledSet, device: torch.device, *, flip_test: bool, dataset: str | None = None
+) -> Judged:
+    """Estimate every person of a set from the labelled boxes, with the first head or that of ``dataset``, and compare."""
+    one = ValidationSet(model.spec.head(dataset).dataset, labelled)
     found = evaluate(estimator_for(model.eval(), one, device), labelled, flip_test=flip_test, metrics=["pck"])
     xy = np.zeros((len(labelled), *found.people.xy.shape[1:]))
     xy[found.people.record] = found.people.xy
