@@ -71,7 +71,7 @@ def judge(xy: ArrayLike, labelled: LabelledSet) -> Judged:
 def score(
     model: VitPose, labelled: LabelledSet, device: torch.device, *, flip_test: bool, dataset: str | None = None
 ) -> Judged:
-    """Estimate every person of a set from the labelled boxes, with the first head or that of ``dataset``, and compare."""
+    """Estimate every person of a set from the labelled boxes, with the head of ``dataset`` or the first."""
     one = ValidationSet(model.spec.head(dataset).dataset, labelled)
     found = evaluate(estimator_for(model.eval(), one, device), labelled, flip_test=flip_test, metrics=["pck"])
     xy = np.zeros((len(labelled), *found.people.xy.shape[1:]))
