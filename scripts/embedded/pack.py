@@ -86,6 +86,7 @@ def main(given: Sequence[str] | None = None) -> None:
     arguments.add_argument("parts", nargs="*", type=Path)
     arguments.add_argument("--data", type=Path)
     arguments.add_argument("--out", type=Path, required=True)
+    arguments.add_argument("--limit-mb", type=float, default=LIMIT / 1e6, help="largest part in 10^6 bytes")
     chosen = arguments.parse_args(given)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     log = logging.getLogger("embedded")
@@ -94,7 +95,7 @@ def main(given: Sequence[str] | None = None) -> None:
         return
     if chosen.data is None:
         raise UsageError("pack needs --data FOLDER")
-    for path in pack(chosen.data, chosen.out):
+    for path in pack(chosen.data, chosen.out, limit=int(1e6 * chosen.limit_mb)):
         log.info("%s: %.1f MB", path, path.stat().st_size / 1e6)
 
 

@@ -36,6 +36,7 @@ RECIPES = {
         batch_size=16,
         growth=((0.5, 160), (0.8, 224)),
         parts=0.5,
+        save_every=50,
     ),
 }
 """Settings by what is at hand."""
