@@ -36,7 +36,7 @@ from vitpose.pipeline.following import Follower
 from vitpose.pipeline.journal import Record
 from vitpose.tracking.pose_tracker import PoseTracker
 
-EVERY = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20)
+EVERY = (1, 2, 3, 4, 5, 6, 8, 12)
 SEEDS = (100, 101)
 CROP = Size(256, 192)
 SHOWN = 0.15

@@ -107,8 +107,13 @@ def test_who_leaves_the_picture_is_looked_for_once() -> None:
 
 
 def test_what_the_detector_accepted_is_no_reason_to_ask_again() -> None:
-    doubtful = after(poses((100, 100), (110, 100), score=0.35))
-    assert doubtful.believes(poses((101, 100), (111, 100), score=0.35))
+    together = after(poses((100, 100), (110, 100)))
+    assert together.believes(poses((101, 100), (111, 100)))
+
+
+def test_nobody_is_asked_again_about_the_doubtful() -> None:
+    doubtful = after(poses((100, 100), (300, 100), score=0.35))
+    assert doubtful.believes(poses((100, 100), (110, 100), score=0.1))
 
 
 def test_whom_the_detector_overlooks_is_carried_on_for_a_while() -> None:

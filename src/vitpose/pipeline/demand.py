@@ -18,7 +18,7 @@ MET = 0.6
 """Boxes that overlap this much may have come to show one person: two people close together, or one and a loss."""
 
 PLAIN = 0.5
-"""A pose with a mean score from here on is somebody, whatever the detector says."""
+"""A pose with a mean score from here on is somebody, whatever the detector says; about others nobody is asked again."""
 
 INSIDE = 0.7
 """Somebody of whose box less than this is in the picture is leaving."""
@@ -73,12 +73,13 @@ class Demand:
 
     def believes(self, poses: Poses) -> bool:
         """Whether poses that were looked for in ``expected`` boxes can stand without the detector looking."""
-        now = _Sureness.of(poses)
-        fallen = now.level < FALLEN * self._sure.level
-        met = (now.overlap > MET) & (self._sure.overlap <= MET)
-        leaving = (now.inside < INSIDE) & (self._sure.inside >= INSIDE)
-        stayed = np.diagonal(iou_matrix(poses.boxes, pose_boxes(poses))) >= STAYED
-        return not (fallen.any() or met.any() or leaving.any()) and bool(stayed.all())
+        now, then = _Sureness.of(poses), self._sure
+        plain = then.level >= PLAIN
+        fallen = now.level < FALLEN * then.level
+        leaving = (now.inside < INSIDE) & (then.inside >= INSIDE)
+        strayed = np.diagonal(iou_matrix(poses.boxes, pose_boxes(poses))) < STAYED
+        met = (now.overlap > MET) & (then.overlap <= MET) & plain[:, None] & plain
+        return not bool((plain & (fallen | leaving | strayed)).any() or met.any())
 
     def joined(self, found: Boxes) -> Boxes:
         """Return what the detector found and, behind that, the boxes of people it may have overlooked."""
