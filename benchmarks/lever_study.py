@@ -162,8 +162,11 @@ def main() -> None:
         for arm, seed in todo:
             print(f"{arm.name}, seed {seed}")
         return
-    with contextlib.suppress(StoppedError), time_limit(chosen.minutes):
-        run_all(bench, path, result, todo)
+    try:
+        with time_limit(chosen.minutes):
+            run_all(bench, path, result, todo)
+    except StoppedError:
+        sys.exit(130)
 
 
 if __name__ == "__main__":
