@@ -109,8 +109,12 @@ def test_resume_of_a_source_with_other_frames_stops(tmp_path: Path) -> None:
     options = replace(PLAIN, formats=("json", "overlay"))
     with pytest.raises(KilledError):
         predict_video(block_estimator(), Blocks(fails=(40, KilledError())), out=tmp_path, options=options)
+    before = (tmp_path / "blocks.partial.jsonl").read_bytes()
     with pytest.raises(InputError, match="is not the same any more"):
         predict_video(block_estimator(), Blocks(stride=3), out=tmp_path, options=replace(options, resume=True))
+    kept = (tmp_path / "blocks.partial.jsonl").read_bytes()
+    assert before.startswith(kept)
+    assert kept.count(b"\n") == 32
 
 
 def test_resume_reads_only_what_is_left(tmp_path: Path) -> None:
@@ -131,6 +135,9 @@ def test_resume_of_nothing_begins_and_of_a_complete_run_does_nothing(tmp_path: P
     more = predict_video(estimator, Blocks(30), out=tmp_path, options=replace(options, formats=("json", "csv")))
     assert [path.name for path in more.files] == ["blocks.jsonl", "blocks.csv"]
     assert detector.pictures == 0
+    (tmp_path / "blocks.jsonl").unlink()
+    assert predict_video(estimator, Blocks(30), out=tmp_path, options=options).frames == 30
+    assert detector.pictures == 30, "what was deleted is made again"
 
 
 def test_a_tracker_that_may_look_sees_every_picture_again(tmp_path: Path) -> None:
@@ -218,6 +225,13 @@ def test_a_source_that_breaks_off_keeps_what_it_gave(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         predict_video(block_estimator(), Blocks(fails=(0, InputError("no"))), out=tmp_path / "new", options=PLAIN)
     assert files_in(tmp_path / "new") == {}
+
+
+def test_a_detector_that_cannot_begin_leaves_no_files(tmp_path: Path) -> None:
+    estimator = block_estimator(detector=BlockDetector(fails=(1, VitPoseError("no weights"))))
+    with pytest.raises(VitPoseError, match="no weights"):
+        predict_video(estimator, Blocks(), out=tmp_path, options=ONLINE)
+    assert files_in(tmp_path) == {}
 
 
 def test_the_keyboard_stops_a_film_and_resume_continues_it(whole: dict[str, Path], tmp_path: Path) -> None:

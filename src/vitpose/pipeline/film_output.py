@@ -103,10 +103,11 @@ def begin(files: FilmFiles, identity: dict[str, Any], *, chunk: int, resume: boo
     plain = json.loads(json.dumps({"identity": identity}))
     if known is not None:
         refuse_another(known["identity"], plain["identity"], files.run.path)
-        if known.get("complete") or not files.partial.is_file():
-            return int(known.get("frames", 0)), known
-        return keep_whole_chunks(files.partial, chunk), None
-    if resume and files.partial.is_file() and files.partial.stat().st_size:
+        if not known["complete"] and files.partial.is_file():
+            return keep_whole_chunks(files.partial, chunk), None
+        if files.journal.is_file() or "json" not in known.get("formats", ["json"]):
+            return known["frames"], known
+    elif resume and files.partial.is_file() and files.partial.stat().st_size:
         raise UsageError(
             f"{files.partial} has no {files.run.path.name} beside it that says how it was made: start again without"
             " resume"
@@ -177,7 +178,9 @@ class DrawnFilm:
     def finish(self, *, complete: bool) -> tuple[Path, ...]:
         """Let the film appear, complete or partial; return it if it has any frame."""
         video, self.video = self.video, None
-        path = None if video is None else video.finish(complete, keep_parts=not complete)
+        if video is None:
+            return ()
+        path = video.finish(complete, keep_parts=not complete and video.next_ordinal > 0)
         return () if path is None else (path,)
 
     def __enter__(self) -> "DrawnFilm":

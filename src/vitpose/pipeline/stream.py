@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from vitpose.core.errors import InputError
 from vitpose.core.poses import Boxes
 from vitpose.formats.film import FILM_FORMATS, convert_film
 from vitpose.formats.results import Origin
@@ -121,16 +120,15 @@ class _Run:
         saved, earlier = begin(files, identity, chunk=self._chunk, resume=self.options.resume)
         if earlier is not None:
             return self._already(files, earlier)
-        output = self._output()
+        output, complete = self._output(), False
         try:
-            with DrawnFilm(self._open_film(files)) as film:
+            with DrawnFilm(self._open_film(files, resume=saved > 0)) as film:
                 ended = self._work(files, output, film.video, saved)
                 complete = ended or self.source.info.live
                 drawn = film.finish(complete=complete)
-        except InputError:
-            if not output.count.frames:
+        finally:
+            if not saved and not output.count.frames and not complete:
                 files.forget()
-            raise
         if not complete:
             return self._summary(output.count, complete=False, interrupted=True, files=(files.partial, *drawn))
         return replace(self._complete(files, identity, output.count, drawn), interrupted=not ended)
@@ -223,8 +221,7 @@ class _Run:
             files.journal.unlink(missing_ok=True)
         count = FilmCount(run["frames"], run["people"], run["detections"])
         drawn = [files.film.with_name(name) for name in run["drawn"]]
-        paths = [files.journal, *drawn, *made]
-        return self._summary(count, complete=True, files=tuple(path for path in paths if path.exists()))
+        return self._summary(count, complete=True, files=(files.journal, *drawn, *made))
 
     def _summary(
         self, count: FilmCount, *, complete: bool, interrupted: bool = False, files: tuple[Path, ...] = ()
@@ -235,7 +232,7 @@ class _Run:
             detections=count.detections,
             complete=complete,
             interrupted=interrupted,
-            files=files,
+            files=tuple(path for path in files if path.exists()),
         )
 
     def _tell(self, frame: Frame, record: Record, *, final: bool) -> None:
@@ -273,7 +270,7 @@ class _Run:
             blur=self.options.blur_faces,
         )
 
-    def _open_film(self, files: FilmFiles) -> SegmentedVideo | None:
+    def _open_film(self, files: FilmFiles, *, resume: bool) -> SegmentedVideo | None:
         if "overlay" not in self.options.formats:
             return None
         info = self.source.info
@@ -282,5 +279,5 @@ class _Run:
             size=info.size,
             rate=info.rate / self.options.span.stride if info.rate else None,
             audio_from=self._file if info.audio else None,
-            resume=self.options.resume,
+            resume=resume,
         )
