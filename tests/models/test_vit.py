@@ -7,7 +7,7 @@ from vitpose.core.errors import UsageError
 from vitpose.core.geometry import Size
 from vitpose.models.attention import alternate
 from vitpose.models.variants import BACKBONES
-from vitpose.models.vit import Backbone, drop_path, resize_positions
+from vitpose.models.vit import Backbone, add_to_some, drop_path, resize_positions
 
 
 def test_equals_a_transformer_written_out() -> None:
@@ -158,6 +158,27 @@ def test_drop_path_keeps_the_mean_and_drops_whole_samples() -> None:
     per_sample = dropped.flatten(1)
     assert (per_sample == per_sample[:, :1]).all()
     assert dropped.mean().item() == pytest.approx(1.0, abs=4 * (0.3 / 0.7 / 4000) ** 0.5)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.5, 0.999])
+def test_samples_that_are_skipped_are_not_computed_and_the_rest_is_as_with_drop_path(rate: float) -> None:
+    layer = torch.nn.Linear(3, 3)
+    tokens = torch.randn(12, 2, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    computed: list[int] = []
+
+    def branch(some: torch.Tensor) -> torch.Tensor:
+        computed.append(len(some))
+        return layer(some)
+
+    torch.manual_seed(5)
+    kept = torch.rand(12) >= rate
+    torch.manual_seed(5)
+    added = add_to_some(tokens, branch, rate)
+    expected = tokens + layer(tokens) * (kept / (1 - rate))[:, None, None]
+    torch.testing.assert_close(added, expected)
+    assert computed == [max(int(kept.sum()), 1)]
+    ours, plain = (torch.autograd.grad(total.square().sum(), [tokens, layer.weight]) for total in (added, expected))
+    torch.testing.assert_close(ours, plain)
 
 
 def test_drop_path_grows_evenly_and_only_in_training() -> None:
