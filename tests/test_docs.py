@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from vitpose.core.skeleton import load_skeleton
 from vitpose.weights.catalog import find_model, is_on_disk
 
 ROOT = Path(__file__).parents[1]
@@ -56,7 +57,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     cache = tmp_path_factory.mktemp("hf") / "hub"
     backbone = VitPoseBackboneConfig(hidden_size=192, num_hidden_layers=1, num_attention_heads=3, out_indices=[1])
-    labels = {index: f"keypoint{index}" for index in range(17)}
+    labels = dict(enumerate(load_skeleton("coco17").keypoints))
     pose = VitPoseForPoseEstimation(
         VitPoseConfig(backbone_config=backbone, use_simple_decoder=False, id2label=labels, num_labels=17)
     )

@@ -41,6 +41,7 @@ from vitpose.pipeline.summary import Failure, Listeners, Summary
 from vitpose.rendering.draw import draw_poses
 
 if TYPE_CHECKING:
+    from vitpose.pipeline.measure import Measurement
     from vitpose.pipeline.video_options import VideoOptions
 
 Image = NDArray[np.uint8]
@@ -149,11 +150,13 @@ def _readable(text: str) -> str:
 
 
 def _protect(sources: Sequence[Source], origins: Sequence[Origin], out: Path, formats: tuple[str, ...]) -> None:
-    """Refuse to write over a source, or over a JSON file that is not ours."""
+    """Refuse to write over a source, or over a JSON or JSON Lines file that is not ours."""
     inputs = {Path(source.location).absolute() for source in sources if source.kind != "url"}
     for source, origin in zip(sources, origins, strict=True):
-        json_suffix, drawn_suffix = (".jsonl", ".mp4") if source.kind in _FILMS else (".json", OVERLAY)
-        targets = [out / f"{origin.name}{json_suffix}"] * ("json" in formats)
+        is_film = source.kind in _FILMS
+        json_suffix, drawn_suffix = (".jsonl", ".mp4") if is_film else (".json", OVERLAY)
+        # A film's journal stands there while other formats are made from it.
+        targets = [out / f"{origin.name}{json_suffix}"] * (is_film or "json" in formats)
         targets += [out / f"{origin.name}{drawn_suffix}"] * ("overlay" in formats)
         for target in targets:
             if target.absolute() in inputs:
@@ -231,7 +234,6 @@ class _Run:
     ) -> None:
         """Work through films; a folder of pictures does not load what only films need."""
         from vitpose.media.video import open_frames
-        from vitpose.pipeline.measure import measure_film
         from vitpose.pipeline.stream import predict_video
         from vitpose.pipeline.video_options import VideoOptions
 
@@ -255,9 +257,22 @@ class _Run:
                 self.summary.frames += done.frames
                 self.summary.people += done.people
                 if done.complete and out is not None and options.measurement is not None:
-                    measure_film(out / f"{origin.name}.jsonl", out / f"{origin.name}.motion", options.measurement)
+                    self._measure(source, out / origin.name, options.measurement)
                 if done.interrupted and not done.complete:
                     raise KeyboardInterrupt
+
+    def _measure(self, source: Source, named: Path, measurement: "Measurement") -> None:
+        """Measure a film that is done; that it cannot be measured takes nothing from its results."""
+        from vitpose.pipeline.measure import measure_film
+
+        results, folder = (named.with_name(f"{named.name}.{ending}") for ending in ("jsonl", "motion"))
+        try:
+            measure_film(results, folder, measurement)
+        except (InputError, UsageError) as error:
+            self._fail(
+                _readable(source.location),
+                f"{_readable(source.location)}: the poses are written, but the movement is not measured: {error}",
+            )
 
     def pictures(self, sources: Iterable[tuple[Source, Origin]]) -> Iterator[tuple[Origin, Poses, Image]]:
         """Yield results in order; what fails is told and passed over."""
