@@ -57,6 +57,28 @@ def test_a_slow_reader_gets_the_newest_and_the_rest_is_counted(caplog):
     assert f"feed: {1000 - KEPT} of 1000 frames were dropped" in caplog.text
 
 
+def test_the_first_frame_that_is_dropped_is_said_at_once_however_late(caplog):
+    read_so_far, rest = threading.Event(), threading.Event()
+
+    def pictures():
+        yield from ((i / 100, i) for i in range(3))
+        assert read_so_far.wait(10)
+        yield from ((i / 100, i) for i in range(3, 3 + KEPT + 5))
+        rest.set()
+        assert done.wait(10)
+
+    done = threading.Event()
+    with caplog.at_level(logging.WARNING), Pump(Feed(pictures()), Span(), IMPATIENT).running() as items:
+        assert [next(items)[0] for _ in range(3)] == [0, 1, 2]
+        read_so_far.set()
+        assert rest.wait(10)
+        assert [record.message for record in caplog.records] == [
+            "feed: frames come faster than they are worked on; the oldest are dropped"
+        ]
+        done.set()
+        assert next(items)[0] == 3 + 5
+
+
 def test_a_lost_connection_is_taken_up_again_and_given_up_in_the_end(caplog):
     feed = Feed([(50.0, 0), (50.1, 1)], [(3.0, 2)], [])
     with caplog.at_level(logging.WARNING):

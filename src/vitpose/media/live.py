@@ -216,11 +216,12 @@ class Pump:
     def _put(self, item: tuple[int, float, Any]) -> None:
         with self._changed:
             self._wanted += 1
-            if len(self._newest) == KEPT:
+            full = len(self._newest) == KEPT
+            if full:
                 self._newest.popleft()
                 self._dropped += 1
             self._newest.append(item)
             self._changed.notify()
-            first = self._dropped == 1
-        if first and self._wanted == KEPT + 1:
+            first = full and self._dropped == 1
+        if first:
             log.warning("%s: frames come faster than they are worked on; the oldest are dropped", self._feed.shown)
