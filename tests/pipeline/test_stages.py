@@ -1,6 +1,8 @@
 """Stages overlap, keep order, end together, and raise once."""
 
+import contextlib
 import itertools
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -122,6 +124,29 @@ def test_the_last_stage_finishes_its_call() -> None:
     assert next(results) == 0
     begun.wait(10)
     results.close()
+    assert ended.is_set()
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals of POSIX")
+def test_the_keyboard_pressed_again_does_not_cut_the_last_stage_off() -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def write(number: int) -> int:
+        if number == 1:
+            begun.set()
+            time.sleep(0.1)
+            # While the main thread waits for this one; a real signal, for that is what wakes it.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            time.sleep(0.1)
+            ended.set()
+        return number
+
+    results = overlapped(itertools.count(), write)
+    assert next(results) == 0
+    assert begun.wait(10)
+    # Under load the signal may come before the wait, which is as good.
+    with contextlib.suppress(KeyboardInterrupt):
+        results.close()
     assert ended.is_set()
 
 

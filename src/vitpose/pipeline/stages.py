@@ -4,6 +4,7 @@ A stage hands over when the next one is ready to take, so at any time there is o
 the whole. Order is kept.
 """
 
+import contextlib
 import logging
 import threading
 import time
@@ -19,6 +20,8 @@ PATIENCE_S = 10.0
 
 _GLANCE_S = 0.5
 """Waiting is cut into pieces, because on some systems a wait without end cannot be interrupted from the keyboard."""
+
+_BLINK_S = 0.005
 
 
 class _Stopped(Exception):  # noqa: N818 - not an error: nobody wants the result any more
@@ -142,7 +145,11 @@ def _work(stage: Callable[[Any], Any], inlets: Sequence[_Handover[Any]], outlet:
 
 
 def _leave(threads: Sequence[threading.Thread]) -> None:
-    threads[-1].join()
+    while threads[-1].is_alive():
+        # Who presses Ctrl-C twice must not have files closed under the thread that writes them. Not `join`: before
+        # Python 3.13 a thread whose `join` is interrupted counts as ended.
+        with contextlib.suppress(KeyboardInterrupt):
+            time.sleep(_BLINK_S)
     latest = time.monotonic() + PATIENCE_S
     for thread in threads[:-1]:
         thread.join(max(latest - time.monotonic(), 0.0))
