@@ -256,6 +256,15 @@ def test_a_full_disk_says_so_and_keeps_what_was_whole(tmp_path):
     assert len(list(read_frames(write(tmp_path / "a.mp4", range(9), noise, segment_frames=4, resume=True)))) == 9
 
 
+@pytest.mark.parametrize(("frames", "left"), [(0, []), (3, ["a.partial.mp4"]), (4, ["a.partial.mp4", "a.parts"])])
+def test_segments_are_kept_only_where_there_are_any(tmp_path, frames, left):
+    film = SegmentedVideo(tmp_path / "a.mp4", size=SIZE, segment_frames=4)
+    for number in range(frames):
+        film.add(number / 25, grey(number))
+    film.finish(complete=False, keep_parts=True)
+    assert names(tmp_path) == left
+
+
 @pytest.mark.parametrize(("where", "kept"), [("SegmentEncoder.add", 7), ("PartsFolder.save", 8)])
 def test_an_interrupt_while_a_frame_is_written_loses_none_before_it(tmp_path, monkeypatch, where, kept):
     def interrupted(*_):

@@ -15,6 +15,7 @@ import pytest
 from moving_blocks import BlockDetector, Blocks, block_estimator, files_in
 
 from vitpose.motion.settings import SmoothingSettings
+from vitpose.pipeline.assemble import LazyDetector
 from vitpose.pipeline.stream import predict_video
 from vitpose.pipeline.video_options import VideoOptions
 
@@ -58,6 +59,23 @@ def test_a_run_that_fails_anywhere_goes_on_to_the_same_bytes(whole: dict[str, Pa
     assert last.complete
     assert last.frames == 100
     assert files_in(tmp_path) == files_in(whole[kind])
+
+
+def test_a_run_goes_on_whether_or_not_the_detector_was_needed_before(tmp_path: Path) -> None:
+    """The first process comes to the film with the detector loaded for another one, the second does not."""
+
+    class Named(BlockDetector):
+        name = "blocks 0123456789ab"
+
+    options = VideoOptions(formats=("json",))
+    first = block_estimator(detector=LazyDetector("blocks", Named))
+    predict_video(first, Blocks(20), out=tmp_path, name="one", options=options)
+    with pytest.raises(KilledError):
+        predict_video(first, Blocks(fails=(60, KilledError())), out=tmp_path, name="two", options=options)
+    second = block_estimator(detector=LazyDetector("blocks", Named))
+    for source, name in ((Blocks(20), "one"), (Blocks(), "two")):
+        done = predict_video(second, source, out=tmp_path, name=name, options=replace(options, resume=True))
+        assert done.complete
 
 
 def test_a_killed_process_goes_on_to_the_same_bytes(tmp_path: Path) -> None:

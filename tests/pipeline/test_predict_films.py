@@ -128,6 +128,17 @@ def test_another_film_of_the_same_name_is_not_gone_on_with(place: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("formats", [("json",), ("csv",)])
+def test_somebody_elses_lines_are_not_written_over(place: Path, formats: tuple[str, ...]) -> None:
+    """Whatever the format, a film's journal stands at ``NAME.jsonl`` for a while."""
+    labels = place / "b.jsonl"
+    labels.write_text('{"mine": 1}\n')
+    sources = expand_sources([place / "b.mp4"])
+    with pytest.raises(UsageError, match="not a result of this command"):
+        predict_sources(block_estimator(), sources, out=place, formats=formats)
+    assert labels.read_text() == '{"mine": 1}\n'
+
+
 def test_a_film_is_not_written_over(place: Path) -> None:
     with pytest.raises(UsageError, match="would be overwritten"):
         predict_sources(block_estimator(), expand_sources([place / "b.mp4"]), out=place, formats=("overlay",))

@@ -95,6 +95,8 @@ def test_resume_says_what_is_different(tmp_path: Path) -> None:
         predict_video(block_estimator(), Blocks(), out=tmp_path, options=replace(again, tracker=None))
     with pytest.raises(UsageError, match=r"source\.frames 100, now it is 50"):
         predict_video(block_estimator(), Blocks(50), out=tmp_path, options=again)
+    with pytest.raises(UsageError, match=r"model\.threshold 0\.3, now it is 0\.5"):
+        predict_video(block_estimator().with_options(threshold=0.5), Blocks(), out=tmp_path, options=again)
     with pytest.raises(UsageError, match="flip_test"):
         predict_video(block_estimator().with_options(flip_test=True), Blocks(), out=tmp_path, options=again)
     before = files_in(tmp_path)
@@ -281,6 +283,25 @@ def test_files_nobody_asked_for_are_not_left(tmp_path: Path) -> None:
     summary = predict_video(block_estimator(), Blocks(20), out=tmp_path, options=replace(PLAIN, formats=("csv",)))
     assert set(files_in(tmp_path)) == {"blocks.csv", "blocks.run.json"}
     assert [path.name for path in summary.files] == ["blocks.csv"]
+
+
+def test_resume_with_other_formats_keeps_the_journal_or_makes_it_again(tmp_path: Path) -> None:
+    def resumed(*formats: str) -> set[str]:
+        options = VideoOptions(formats=formats, resume=True)
+        assert predict_video(block_estimator(), Blocks(20), out=tmp_path, options=options).complete
+        return set(files_in(tmp_path)) - {"blocks.run.json"}
+
+    assert resumed("csv") == {"blocks.csv"}
+    assert resumed("csv", "json") == {"blocks.csv", "blocks.jsonl"}
+    assert resumed("csv") == {"blocks.csv", "blocks.jsonl"}
+    assert resumed("coco-video") == {"blocks.csv", "blocks.jsonl", "blocks.coco.json"}
+
+
+def test_results_do_not_give_a_password_away(tmp_path: Path) -> None:
+    options = replace(PLAIN, formats=("json", "csv"))
+    predict_video(block_estimator(), Blocks(5), out=tmp_path, location="rtsp://me:secret@cam/1", options=options)
+    assert b"rtsp://cam/1" in files_in(tmp_path)["blocks.jsonl"]
+    assert not [name for name, data in files_in(tmp_path).items() if b"secret" in data]
 
 
 def test_the_record_of_a_run_says_what_it_was(whole: dict[str, Path]) -> None:

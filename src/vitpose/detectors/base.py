@@ -1,7 +1,7 @@
 """What every detector promises: pictures in, boxes out. Any function that finds boxes can be made into one."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,14 @@ class Detector(Protocol):
 
         What is found in one picture does not depend on the others. A picture nobody is in gives no boxes.
         """
+
+
+@runtime_checkable
+class Settles(Protocol):
+    """A detector whose name says what it is only once its weights are loaded."""
+
+    def settle(self) -> None:
+        """Load them, so that ``name`` stays from here on."""
 
 
 def as_detector(found_by: Detector | Callable[[Image], Any]) -> Detector:

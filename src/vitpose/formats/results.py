@@ -231,14 +231,14 @@ def open_writers(formats: Iterable[str], folder: Path) -> list[ResultWriter]:
 
 
 def refuse_foreign(path: Path) -> None:
-    """Refuse to write over a JSON file that is not a result of ours, such as somebody's labels.
+    """Refuse to write over a JSON or JSON Lines file that is not a result of ours, such as somebody's labels.
 
     Raises:
         UsageError: there is one.
     """
-    if path.suffix != ".json" or not path.is_file():
+    if path.suffix not in (".json", ".jsonl") or not path.is_file():
         return
     with path.open("rb") as file:
         beginning = file.read(200)
-    if SCHEMA.partition("/")[0].encode() not in beginning:
+    if beginning and SCHEMA.partition("/")[0].encode() not in beginning:
         raise UsageError(f"{path} exists and is not a result of this command: choose another folder with --out")

@@ -147,7 +147,7 @@ class SegmentedVideo:
                 join(segments, target, staging=self._parts.folder, rate=self._rate, sound=self._audio_from)
         if complete:
             partial.unlink(missing_ok=True)
-        if not keep_parts:
+        if not (keep_parts and self._parts.count):
             self._parts.clear()
         return target if segments else None
 

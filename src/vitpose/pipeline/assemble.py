@@ -265,14 +265,21 @@ class LazyDetector:
 
     @property
     def name(self) -> str:
-        """What was asked for, and after the first call what it is, with the beginning of its hash."""
+        """What was asked for, and once it is settled what it is, with the beginning of its hash."""
         return self._asked if self._built is None else self._built.name
 
     def __call__(self, images: Sequence[NDArray[np.uint8]]) -> list[Boxes]:
         """Detect, loading the weights first if need be."""
+        return self._settled()(images)
+
+    def settle(self) -> None:
+        """Load the weights if need be; see ``Settles``."""
+        self._settled()
+
+    def _settled(self) -> Detector:
         if self._built is None:
             self._built = self._build()
-        return self._built(images)
+        return self._built
 
 
 def find_model(

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -82,12 +83,15 @@ class FilmCount:
         self.detections += sum(one.detected for one in chunk.records)
 
 
-def begin(files: FilmFiles, identity: dict[str, Any], *, chunk: int, resume: bool) -> tuple[int, dict[str, Any] | None]:
+def begin(
+    files: FilmFiles, identity: dict[str, Any], formats: Sequence[str], *, chunk: int, resume: bool
+) -> tuple[int, dict[str, Any] | None]:
     """Prepare the folder for a run.
 
     Args:
         files: of the film.
         identity: of the run.
+        formats: that are wanted; where an earlier run kept no journal to make them from, it is made again.
         chunk: processed frames a chunk.
         resume: continue an earlier run if there is one.
 
@@ -105,7 +109,8 @@ def begin(files: FilmFiles, identity: dict[str, Any], *, chunk: int, resume: boo
         refuse_another(known["identity"], plain["identity"], files.run.path)
         if not known["complete"] and files.partial.is_file():
             return keep_whole_chunks(files.partial, chunk), None
-        if files.journal.is_file() or "json" not in known.get("formats", ["json"]):
+        made = known.get("formats", ["json"])
+        if files.journal.is_file() or ("json" not in made and set(formats) <= set(made)):
             return known["frames"], known
     elif resume and files.partial.is_file() and files.partial.stat().st_size:
         raise UsageError(
@@ -195,5 +200,9 @@ class DrawnFilm:
 
 
 def annotated(image: NDArray[np.uint8], poses: Poses, *, blur: bool) -> NDArray[np.uint8]:
-    """Return a picture with the poses drawn on it, over faces that nobody recognises if ``blur``."""
-    return draw_poses(blur_faces(image, poses) if blur else image, poses)
+    """Return a picture with the poses drawn on it, over faces that nobody recognises if ``blur``.
+
+    Faces are hidden where the model saw them: smoothed points may lag behind a head that moves fast.
+    """
+    seen = poses if poses.raw_xy is None else replace(poses, xy=poses.raw_xy)
+    return draw_poses(blur_faces(image, seen) if blur else image, poses)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from vitpose.core.errors import UsageError
 from vitpose.core.poses import Boxes, Poses
+from vitpose.detectors.base import Settles
 from vitpose.media.frames import Frame
 from vitpose.pipeline.chunks import Chunk
 from vitpose.pipeline.demand import Demand
@@ -33,6 +34,9 @@ class FilmWork:
         """
         if estimator.detector is None:
             raise UsageError("a video needs a detector: pass detector= when loading, for instance 'auto' or 'whole'")
+        if isinstance(estimator.detector, Settles):
+            # By its name a run that is continued is compared; it must not depend on what was done before this film.
+            estimator.detector.settle()
         self._estimator, self._detector = estimator, estimator.detector
         self._demand, self._follower = demand, follower
         self._looking = threading.Lock()  # two stages use the detector

@@ -17,6 +17,8 @@ from vitpose.core.poses import Boxes
 from vitpose.formats.film import FILM_FORMATS, convert_film
 from vitpose.formats.results import Origin
 from vitpose.media.frames import Frame, FrameSource
+from vitpose.media.sources import is_stream
+from vitpose.media.streams import without_password
 from vitpose.media.video_writer import SegmentedVideo
 from vitpose.pipeline.afterwards import smooth_journal
 from vitpose.pipeline.chunks import Saved, read_chunks
@@ -99,10 +101,10 @@ class _Run:
     def identity(self, estimator: PoseEstimator, held: str) -> dict[str, Any]:
         """Return everything that changes results."""
         nobody = Boxes(np.zeros((0, 4), np.float32))
-        model = estimator.estimate([np.zeros((8, 8, 3), np.uint8)], [nobody])[0].model
+        empty = estimator.estimate([np.zeros((8, 8, 3), np.uint8)], [nobody])[0].to_dict()
         info, path = self.source.info, self._file
         return {
-            "model": model.to_dict() | {"batch_size": estimator.options.batch_size},
+            "model": empty["model"] | {"batch_size": estimator.options.batch_size, "threshold": empty["threshold"]},
             "auto_engine": held,
             "options": self.options.identity() | {"overlay": "overlay" in self.options.formats},
             "chunk": self._chunk,
@@ -117,7 +119,7 @@ class _Run:
 
     def write(self, files: FilmFiles, identity: dict[str, Any]) -> VideoSummary:
         """Work through the film and write the results."""
-        saved, earlier = begin(files, identity, chunk=self._chunk, resume=self.options.resume)
+        saved, earlier = begin(files, identity, self.options.formats, chunk=self._chunk, resume=self.options.resume)
         if earlier is not None:
             return self._already(files, earlier)
         output, complete = self._output(), False
@@ -206,7 +208,9 @@ class _Run:
     def _convert(self, files: FilmFiles, run: dict[str, Any]) -> VideoSummary:
         wanted = [one for one in FILM_FORMATS if one in self.options.formats]
         made = convert_film(files.journal, files.folder, files.name, wanted, self.options.film_options)
-        files.run.save(run | {"complete": True, "formats": list(self.options.formats)})
+        formats = list(dict.fromkeys((*run.get("formats", ()), *self.options.formats)))
+        run = run | {"complete": True, "formats": formats}
+        files.run.save(run)
         return self._finished(files, run, made)
 
     def _already(self, files: FilmFiles, run: dict[str, Any]) -> VideoSummary:
@@ -217,7 +221,7 @@ class _Run:
         return self._convert(files, {key: value for key, value in run.items() if key != "schema"})
 
     def _finished(self, files: FilmFiles, run: dict[str, Any], made: list[Path]) -> VideoSummary:
-        if "json" not in self.options.formats:
+        if "json" not in run["formats"]:
             files.journal.unlink(missing_ok=True)
         count = FilmCount(run["frames"], run["people"], run["detections"])
         drawn = [files.film.with_name(name) for name in run["drawn"]]
@@ -245,8 +249,9 @@ class _Run:
 
     @property
     def _shown(self) -> str:
-        """The location as JSON can say it: file names may be any bytes."""
-        return self.location.encode("utf-8", "replace").decode("utf-8")
+        """The location as results may say it: without a password, and as JSON can, for file names may be any bytes."""
+        shown = without_password(self.location) if is_stream(self.location) else self.location
+        return shown.encode("utf-8", "replace").decode("utf-8")
 
     @property
     def _on_demand(self) -> bool:
