@@ -380,6 +380,16 @@ def test_a_film_whose_pictures_were_cut_off_gives_what_it_holds(make_film, caplo
     assert "could not be decoded" not in caplog.text
 
 
+@pytest.mark.parametrize("name", ["late.mkv", "late.mp4"])
+def test_a_film_that_begins_late_is_not_cut(make_film, caplog, name):
+    path = make_film(name, range(0, 40, 4), shift=300)
+    with caplog.at_level(logging.WARNING):
+        times = [frame.time_s for frame in VideoFile(path).frames()]
+    assert times[0] == pytest.approx(3.0)
+    assert len(times) == 10
+    assert "breaks off" not in caplog.text
+
+
 def test_a_cover_picture_is_not_a_film(make_film):
     path = make_film("cover.mkv", range(1), codec="mjpeg", sound=True)
     assert VideoFile(path).info.audio

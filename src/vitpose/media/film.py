@@ -218,7 +218,7 @@ def _decoded(
         BrokenOffError: the film ends before its end, after what it holds.
     """
     decoding = _Decoding(Numbering(container, stream, entry), tally)
-    length_s = _announced_s(container, stream)
+    end_s = _announced_end_s(container, stream)
     try:
         for packet in _from_entry(packets(container, stream), entry):
             yield from decoding.take(packet)
@@ -226,13 +226,13 @@ def _decoded(
         if error.held is not None:
             decoding.see(error.held)
         # Servers that do not say how much they send seem to break off at the end.
-        whole = length_s is not None and not _is_cut(length_s, decoding.end_pts, stream)
+        whole = end_s is not None and not _is_cut(end_s, decoding.end_pts, stream)
         for packet in [error.held, last_packet(stream)] if whole else [last_packet(stream)] if keep_rest else []:
             yield from decoding.take(packet)
         if not whole:
             raise
-    if _is_cut(length_s, decoding.end_pts, stream):
-        raise BrokenOffError(f"it ends before the {length_s:.2f} s it announces")
+    if _is_cut(end_s, decoding.end_pts, stream):
+        raise BrokenOffError(f"it ends before the {end_s:.2f} s it announces")
 
 
 def _from_entry(found: Iterator[Any], entry: Keyframe | None) -> Iterator[Any]:
@@ -257,19 +257,19 @@ def _landed(numbered: Iterator[tuple[int, Any]], entry: Keyframe) -> tuple[int, 
     return first if first is not None and first[0] == entry.index and first[1].key_frame else None
 
 
-def _announced_s(container: Any, stream: Any) -> float | None:
-    """Return the length a film announces, in seconds.
+def _announced_end_s(container: Any, stream: Any) -> float | None:
+    """Return the time at which a film says it ends, in seconds.
 
     Only lengths are believed that were written into the file and are those of the pictures: MPEG-TS has none, and
-    Matroska's is that of the longest stream.
+    Matroska's is that of the longest stream. MOV's counts from the first frame; Matroska's as FFmpeg writes it is the
+    last time stamp, whatever the first one is.
     """
     if container.format.name.startswith("mov,") and stream.duration:
-        return float(stream.duration * stream.time_base)
+        return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
     if container.format.name.startswith("matroska") and container.duration and len(container.streams) == 1:
         return float(container.duration / 1e6)
     return None
 
 
-def _is_cut(length_s: float | None, end_pts: int, stream: Any) -> bool:
-    end_s = float((end_pts - (stream.start_time or 0)) * stream.time_base)
-    return length_s is not None and end_s < length_s - _MISSING_S
+def _is_cut(end_s: float | None, end_pts: int, stream: Any) -> bool:
+    return end_s is not None and float(end_pts * stream.time_base) < end_s - _MISSING_S
