@@ -82,6 +82,18 @@ def test_a_broken_clip_names_the_line(tmp_path, walking: np.ndarray) -> None:
         read_clip(tmp_path / "none.jsonl")
 
 
+def test_frames_whose_time_stands_still_are_left_out(tmp_path, walking: np.ndarray, caplog) -> None:
+    """A frame whose time stamp went back is written with the time of the frame before it."""
+    times = TIMES.copy()
+    times[[4, 5, 9]] = times[[3, 3, 8]]
+    write_jsonl(tmp_path / "a.jsonl", frames(walking, [1]), times)
+    clip = read_clip(tmp_path / "a.jsonl")
+    kept = np.delete(np.arange(len(TIMES)), [4, 5, 9])
+    assert clip.times_s == pytest.approx(TIMES[kept].tolist())
+    np.testing.assert_allclose([poses.xy for poses in clip.frames], walking[kept], atol=1e-3)
+    assert "the time of the frame before them: 3" in caplog.text
+
+
 def test_half_a_line_at_the_end_is_left_out(tmp_path, walking: np.ndarray, caplog) -> None:
     path = tmp_path / "a.partial.jsonl"
     write_jsonl(path, frames(walking, [1]))
