@@ -1,6 +1,7 @@
 """Use cases as data: which model, threshold, smoothing and outputs suit which purpose."""
 
 import dataclasses
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -82,7 +83,9 @@ def load_preset(name_or_path: str | Path) -> Preset:
     if text.endswith(".toml") or "/" in text:
         try:
             return parse_preset(Path(text).read_text(encoding="utf-8-sig"), Path(text).stem, text)
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise InputError(f"cannot read preset {text}: {error.strerror or error}") from error
+        except UnicodeDecodeError as error:
             raise InputError(f"cannot read preset {text}: {error}") from error
     known = builtin_presets()
     if text not in known:
@@ -107,18 +110,20 @@ def parse_preset(text: str, name: str, where: str) -> Preset:
         raise InputError(f"{where}: {missing[0]} is missing")
     if not 0 <= _number(plain, "threshold", where) <= 1:
         raise InputError(f"{where}: threshold is {plain['threshold']}: scores lie between 0 and 1")
+    if not isinstance(plain["outputs"], list):
+        raise InputError(f"{where}: outputs is a list such as ['json'], not {plain['outputs']!r}")
     for output in plain["outputs"]:
         if output not in OUTPUTS:
             raise InputError(f"{where}: unknown output {output!r}{nearest(str(output), OUTPUTS)}")
     return Preset(
         name=name,
-        **{key: str(plain[key]) for key in ("title", "why", "model", "tracker")},
+        **{key: _text(plain, key, where) for key in ("title", "why", "model", "tracker")},
         threshold=_number(plain, "threshold", where),
-        max_people=plain.get("max_people"),
+        max_people=_max_people(plain.get("max_people"), where),
         online=_smoothing(plain["online"], ONLINE, f"{where}: online"),
         offline=_smoothing(plain["offline"], ("none", *OFFLINE), f"{where}: offline"),
         gaps_s=_number(plain, "gaps_s", where),
-        repair=bool(plain["repair"]),
+        repair=_switch(plain, "repair", where),
         outputs=tuple(plain["outputs"]),
     )
 
@@ -151,9 +156,29 @@ def _check_keys(plain: Mapping[str, Any], known: tuple[str, ...], where: str) ->
 
 def _number(plain: Mapping[str, Any], key: str, where: str) -> float:
     value = plain[key]
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise InputError(f"{where}: {key} is a number, not {value!r}")
     return float(value)
+
+
+def _text(plain: Mapping[str, Any], key: str, where: str) -> str:
+    value = plain[key]
+    if not isinstance(value, str):
+        raise InputError(f"{where}: {key} is a text in quotes, not {value!r}")
+    return value
+
+
+def _switch(plain: Mapping[str, Any], key: str, where: str) -> bool:
+    value = plain[key]
+    if not isinstance(value, bool):
+        raise InputError(f"{where}: {key} is true or false, not {value!r}")
+    return value
+
+
+def _max_people(value: Any, where: str) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise InputError(f"{where}: max_people is a whole number from 1 on, not {value!r}; leave it out for no limit")
+    return value
 
 
 def _smoothing(plain: Any, methods: tuple[str, ...], where: str) -> SmoothingSettings:
@@ -163,4 +188,12 @@ def _smoothing(plain: Any, methods: tuple[str, ...], where: str) -> SmoothingSet
     method = plain.get("method", "")
     if method not in methods:
         raise InputError(f"{where}: unknown method {method!r}{nearest(str(method), methods)}")
-    return SmoothingSettings(**plain)
+    for key in plain:
+        if key != "method":
+            _number(plain, key, where)
+    if not isinstance(plain.get("order", 0), int):
+        raise InputError(f"{where}: order is a whole number, not {plain['order']!r}")
+    try:
+        return SmoothingSettings(**plain)
+    except UsageError as error:
+        raise InputError(f"{where}: {error}") from error
