@@ -40,6 +40,14 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     return call
 
 
+def test_help_shows_what_is_written(run: Run) -> None:
+    """The help is marked up: brackets and words between colons must come out as they are."""
+    code, out, _ = run("predict", "--help")
+    assert code == 0
+    assert "[xyxy]" in out
+    assert "h:mm:ss" in out
+
+
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.png"

@@ -49,7 +49,7 @@ def predict(
         str, typer.Option(help="auto, whole (the picture is the box), or a Hugging Face detector's id or folder.")
     ] = "auto",
     boxes: Annotated[
-        Path | None, typer.Option(help="Boxes from a file instead of a detector: COCO JSON, {file: [xyxy]} or CSV.")
+        Path | None, typer.Option(help="Boxes from a file instead of a detector: COCO JSON, {file: \\[xyxy]} or CSV.")
     ] = None,
     classes: Annotated[str | None, typer.Option(help="What to look for, for instance dog,horse,cow.")] = None,
     box_threshold: Annotated[
@@ -84,7 +84,7 @@ def predict(
         bool, typer.Option("--blur-faces", help="Make faces unrecognisable in every picture and film written.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document a picture on stdout.")] = False,
-    start: Annotated[str, typer.Option(help="Begin at this time: seconds or h:m:s.", rich_help_panel=_FILMS)] = "0",
+    start: Annotated[str, typer.Option(help="Begin at this time: seconds or h:mm:ss.", rich_help_panel=_FILMS)] = "0",
     end: Annotated[str | None, typer.Option(help="Stop before this time.", rich_help_panel=_FILMS)] = None,
     stride: Annotated[int, typer.Option(min=1, help="Take every so-many-th frame.", rich_help_panel=_FILMS)] = 1,
     detect_every: Annotated[

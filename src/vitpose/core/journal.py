@@ -18,6 +18,8 @@ from vitpose.core.skeleton import Skeleton
 
 _LOG = logging.getLogger(__name__)
 
+_HINT = "give the results of a video, one line a frame (NAME.jsonl of `vitpose predict`)"
+
 
 @dataclass(frozen=True, slots=True)
 class JournalLine:
@@ -119,7 +121,9 @@ def _parsed(where: str, raw: bytes) -> JournalLine:
     except ValueError as error:  # not JSON, or not UTF-8
         if not raw.endswith(b"\n"):
             return JournalLine(where, raw, None)
-        raise InputError(f"{where}: not JSON ({error}); only the last line of a broken-off run may be half") from error
+        raise InputError(
+            f"{where}: not JSON ({error}); {_HINT}, of which only the last line of a broken-off run may be half"
+        ) from error
     _check_frame(plain, where)
     return JournalLine(where, raw, plain)
 
@@ -131,11 +135,10 @@ def _refuse(name: str) -> Any:
 def _check_frame(plain: Any, where: str) -> None:
     image = plain.get("image") if isinstance(plain, dict) else None
     found = image if isinstance(image, dict) else {}
-    hint = "give the results of a video, one line a frame"
     time_s, frame = found.get("time_s"), found.get("frame")
     if not isinstance(time_s, (int, float)) or isinstance(time_s, bool) or not math.isfinite(time_s):
-        raise InputError(f"{where}: no image.time_s: {hint}")
+        raise InputError(f"{where}: no image.time_s: {_HINT}")
     if not isinstance(frame, int) or isinstance(frame, bool) or frame < 0:
-        raise InputError(f"{where}: no image.frame: {hint}")
+        raise InputError(f"{where}: no image.frame: {_HINT}")
     if not isinstance(plain.get("people"), list):
-        raise InputError(f"{where}: no list of people: {hint}")
+        raise InputError(f"{where}: no list of people: {_HINT}")

@@ -52,7 +52,9 @@ class ImageSequence:
             UsageError: no rate, or a pattern that is not one number in a file name.
         """
         if rate is None:
-            raise UsageError(f"{location}: pictures carry no times; say how many there are a second (the rate)")
+            raise UsageError(
+                f"{location}: pictures carry no times; say how many there are a second (--fps, or rate= in Python)"
+            )
         folder = Path(location)
         self.name = location if name is None else name
         self._location, self._span, self._rate = location, span, rate
