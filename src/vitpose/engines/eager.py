@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 import threading
 from typing import Literal, overload
 
@@ -13,7 +14,7 @@ from vitpose.core.errors import UsageError, VitPoseError, nearest
 from vitpose.core.geometry import Size
 from vitpose.engines.base import Crops, Heatmaps, Resident, check_crops
 from vitpose.engines.deploy import DeployModel
-from vitpose.engines.threads import fit_torch_threads
+from vitpose.engines.threads import fit_forked_threads, fit_torch_threads
 from vitpose.models.devices import pick_device
 from vitpose.models.pose import VitPose
 
@@ -28,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class EagerEngine:
-    """Runs a model with PyTorch, in chunks, on any device; may be called from several threads."""
+    """Runs a model with PyTorch, in chunks, on any device; for several threads and, on a CPU, after a fork."""
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class EagerEngine:
         self._batch = batch_size or _BATCH.get(place.type, _BATCH["cpu"])
         self._warned = False
         self._lock = threading.Lock()
+        self._process = os.getpid()
         self.name = f"eager-{place}-{precision}"
         self.dataset = self._deploy.head.dataset
         self.num_keypoints = self._deploy.head.keypoints
@@ -128,6 +130,7 @@ class EagerEngine:
         """
         deploy = self._open()
         check_crops(crops, self.input_size)
+        self._process = fit_forked_threads(self._process)
         shape = (len(crops), self.num_keypoints, *self.heatmap_size)
         if isinstance(crops, Tensor):
             result = torch.empty(shape, dtype=torch.float32, device=self._device)

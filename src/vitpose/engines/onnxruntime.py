@@ -13,7 +13,7 @@ from vitpose.core.extras import require
 from vitpose.core.geometry import Size
 from vitpose.engines.base import Crops, Heatmaps, check_crops
 from vitpose.engines.description import CROPS, ENTRY, HEATMAPS, Description
-from vitpose.engines.threads import usable_cores
+from vitpose.engines.threads import fit_forked_threads, usable_cores
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class OnnxRuntimeEngine:
             if self._process != os.getpid():
                 # Freeing the parent's session would wait for threads that are not here.
                 self._parents = self._session
-                self._session, self._process = self._start(), os.getpid()
+                self._session, self._process = self._start(), fit_forked_threads(self._process)
             return self._session
 
     def _start(self) -> Any:

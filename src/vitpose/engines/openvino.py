@@ -13,7 +13,7 @@ from vitpose.core.geometry import Size
 from vitpose.engines.base import Crops, Heatmaps, check_crops
 from vitpose.engines.description import CROPS, ENTRY, HEATMAPS, Description
 from vitpose.engines.dynamic import compress_weights
-from vitpose.engines.threads import usable_cores
+from vitpose.engines.threads import fit_forked_threads, usable_cores
 
 DYNAMIC = "int8-dynamic"
 
@@ -108,7 +108,7 @@ class OpenVinoEngine:
                 # Freeing the parent's model would wait for threads that are not here.
                 self._parents = self._compiled, self._local
                 self._compiled = self._compile(read_graph(self._openvino, self._path))
-                self._process, self._local = os.getpid(), threading.local()
+                self._process, self._local = fit_forked_threads(self._process), threading.local()
             if not hasattr(self._local, "request"):
                 self._local.request = self._compiled.create_infer_request()
             return self._local.request

@@ -1,8 +1,11 @@
 """How many threads an engine should use."""
 
+import logging
 import os
 
 import torch
+
+_log = logging.getLogger(__name__)
 
 
 def usable_cores() -> int:
@@ -27,6 +30,22 @@ def fit_torch_threads() -> None:
     cores = usable_cores()
     if cores < torch.get_num_threads():
         torch.set_num_threads(cores)
+
+
+def fit_forked_threads(process: int) -> int:
+    """Let PyTorch work alone in a child process: its threads do not survive a fork, and it would wait for them forever.
+
+    Args:
+        process: in which the caller was last.
+
+    Returns:
+        the process it is in now.
+    """
+    here = os.getpid()
+    if here != process and torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
+        _log.warning("after a fork PyTorch runs in one thread: start processes with `spawn`, or load in the child")
+    return here
 
 
 def _container_share(path: str = "/sys/fs/cgroup/cpu.max") -> int | None:
