@@ -108,13 +108,13 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _table(rows: list[dict[str, Any]]) -> list[str]:
-    lines = [f"{'engine':18}{'people':>7}{'ms/person':>11}{'model':>9}{'people/s':>10}{'of peak':>9}{'faster':>8}"]
+    lines = [f"{'engine':24}{'people':>7}{'ms/person':>11}{'model':>9}{'people/s':>10}{'of peak':>9}{'faster':>8}"]
     for row in rows:
         share = f"{100 * row['fraction_of_peak']:.0f} %" if "fraction_of_peak" in row else ""
         faster = f"{row['times_faster']['picture_to_keypoints']:.1f}x" if "times_faster" in row else ""
         times = row["ms_a_person"]
         lines.append(
-            f"{row['engine']:18}{row['people']:>7}{times['total']:>11.2f}{times['model']:>9.2f}"
+            f"{row['engine']:24}{row['people']:>7}{times['total']:>11.2f}{times['model']:>9.2f}"
             f"{row['people_a_second']:>10.1f}{share:>9}{faster:>8}"
         )
     return lines
