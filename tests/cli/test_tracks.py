@@ -110,6 +110,7 @@ def test_a_place_is_a_frame_or_a_time(clip: Path, tmp_path: Path, at: str) -> No
         (["split", "FILE", "1", "--at", "4"], "does not appear from frame 4 on"),
         (["swap", "FILE", "1", "3", "--from", "4", "--to", "6"], "neither id 1 nor 3"),
         (["merge", "FILE", "1", "3", "--in-place", "--out", "x"], "leave out --out"),
+        (["merge", "FILE", "1", "3", "--out", "clip.mp4"], "a name that ends in .jsonl"),
         (["merge", "FILE", "1", "3", "--out", "FILE"], "say so with --in-place"),
     ],
 )

@@ -53,7 +53,11 @@ def list_(file: Annotated[Path, _FILE], as_json: Annotated[bool, _JSON] = False)
         return
     _print_table(found)
     if not found.tracks:
-        typer.echo(f"nobody has an id in {file}: `vitpose predict` gives ids to the people of a video", err=True)
+        typer.echo(
+            f"nobody has an id in {file}: `vitpose predict` gives one to whom the tracker believes, which it does"
+            " not where keypoint scores are low; --tracker none gives none",
+            err=True,
+        )
     typer.echo(f"{len(found.tracks)} ids in {found.frames} frames; {found.unclaimed} poses without an id", err=True)
 
 
@@ -142,6 +146,8 @@ def _target(file: Path, out: Path | None, *, in_place: bool) -> Path:
         if target.exists():
             raise UsageError(f"{target} exists: edit that one with --in-place, or say with --out where to write")
         return target
+    if out.suffix != ".jsonl":
+        raise UsageError(f"--out {out}: what is written is a video's result file; give it a name that ends in .jsonl")
     if out.exists() and file.exists() and out.samefile(file):
         raise UsageError(f"{out} is the file that is edited: say so with --in-place, which keeps a copy")
     return out
