@@ -387,7 +387,8 @@ def test_a_video_gives_one_line_a_frame(run: Run, shared: Path, tmp_path: Path) 
     assert len(lines) >= 5
     times = [line["image"]["time_s"] for line in lines]
     assert times == sorted(times)
-    assert pyarrow.parquet.read_table(tmp_path / "poses" / "poses.parquet").num_rows == 17 * len(lines)
+    people = sum(len(line["people"]) for line in lines)
+    assert pyarrow.parquet.read_table(tmp_path / "poses" / "mmpose_demo.parquet").num_rows == people > 0
 
 
 def test_real_pictures_with_their_labelled_boxes(run: Run, shared: Path, tmp_path: Path) -> None:

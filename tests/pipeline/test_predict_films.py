@@ -139,6 +139,14 @@ def test_somebody_elses_lines_are_not_written_over(place: Path, formats: tuple[s
     assert labels.read_text() == '{"mine": 1}\n'
 
 
+def test_formats_of_films_alone_are_refused_for_pictures_alone(place: Path) -> None:
+    options = {"out": place / "out", "formats": ("openpose", "skeletons")}
+    with pytest.raises(UsageError, match="only films are written as openpose, skeletons"):
+        predict_sources(block_estimator(), expand_sources([place / "a.png"]), **options)
+    summary = predict_sources(block_estimator(), expand_sources([place / "a.png", place / "d.mp4"]), **options)
+    assert (summary.pictures, summary.frames) == (1, 20)
+
+
 def test_a_film_is_not_written_over(place: Path) -> None:
     with pytest.raises(UsageError, match="would be overwritten"):
         predict_sources(block_estimator(), expand_sources([place / "b.mp4"]), out=place, formats=("overlay",))

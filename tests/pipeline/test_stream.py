@@ -297,6 +297,16 @@ def test_resume_with_other_formats_keeps_the_journal_or_makes_it_again(tmp_path:
     assert resumed("coco-video") == {"blocks.csv", "blocks.jsonl", "blocks.coco.json"}
 
 
+def test_a_run_that_was_only_begun_is_not_taken_for_the_one_before(tmp_path: Path) -> None:
+    """A new run replaces an old one's record; its journal is removed by hand, the old one's still stands there."""
+    predict_video(block_estimator(), Blocks(20), out=tmp_path, options=PLAIN)
+    with pytest.raises(KilledError):
+        predict_video(block_estimator(), Blocks(fails=(17, KilledError())), out=tmp_path, options=PLAIN)
+    (tmp_path / "blocks.partial.jsonl").unlink()
+    assert predict_video(block_estimator(), Blocks(), out=tmp_path, options=replace(PLAIN, resume=True)).frames == 100
+    assert len(list(read_frames_of(tmp_path / "blocks.jsonl"))) == 100
+
+
 def test_results_do_not_give_a_password_away(tmp_path: Path) -> None:
     options = replace(PLAIN, formats=("json", "csv"))
     predict_video(block_estimator(), Blocks(5), out=tmp_path, location="rtsp://me:secret@cam/1", options=options)

@@ -1,8 +1,8 @@
-"""Result files: one JSON a picture, JSON Lines a video, and COCO results, CSV and Parquet for everything together.
+"""Results of pictures: one JSON a picture, and COCO results, CSV and Parquet for all of them together.
 
 Every file is written beside its place and renamed when it is whole. A run that breaks off, for whatever reason, keeps
-what it finished: files about everything hold what was done until then, and a video that was not read to its end is
-named ``NAME.partial.jsonl``. ``docs/schema.md`` describes the fields.
+what it finished: files about everything hold what was done until then. ``docs/schema.md`` describes the fields;
+``formats/film.py`` writes films.
 """
 
 import io
@@ -70,42 +70,24 @@ class ResultWriter(Protocol):
     """Takes results one by one."""
 
     def add(self, origin: Origin, poses: Poses) -> None:
-        """Write the poses of one picture or frame."""
-
-    def end_video(self, name: str, *, complete: bool) -> None:
-        """Say that no more frames of the video ``name`` follow; ``complete`` says whether it was read to its end."""
+        """Write the poses of one picture."""
 
     def close(self) -> None:
         """Finish all files."""
 
 
 class JsonWriter:
-    """One ``NAME.json`` a picture; a video's frames go to ``NAME.jsonl``, one line a frame."""
+    """One ``NAME.json`` a picture."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._videos: dict[str, GrowingFile] = {}
 
     def add(self, origin: Origin, poses: Poses) -> None:
         """Write one document."""
-        document = to_document(origin, poses)
-        if origin.frame is None:
-            atomic_write_text(self._folder / f"{origin.name}.json", _readable(document))
-            return
-        if origin.name not in self._videos:
-            self._videos[origin.name] = GrowingFile(self._folder / f"{origin.name}.jsonl")
-        self._videos[origin.name].write(json.dumps(document, ensure_ascii=False, allow_nan=False) + "\n")
-
-    def end_video(self, name: str, *, complete: bool) -> None:
-        """Give the video's file its name."""
-        file = self._videos.pop(name, None)
-        if file is not None:
-            file.keep(None if complete else file.path.with_suffix(".partial.jsonl"))
+        atomic_write_text(self._folder / f"{origin.name}.json", _readable(to_document(origin, poses)))
 
     def close(self) -> None:
-        """Keep what there is of videos that were not ended."""
-        for name in list(self._videos):
-            self.end_video(name, complete=False)
+        """Nothing to do: every file is whole."""
 
 
 class CocoWriter:
@@ -121,16 +103,12 @@ class CocoWriter:
         self._categories: dict[str, int] = {}
 
     def add(self, origin: Origin, poses: Poses) -> None:
-        """Append one entry a person; frames of a video are called ``NAME/FRAME``."""
+        """Append one entry a person."""
         for label in poses.labels:
             self._categories.setdefault(label, COCO_IDS.get(label) or _FIRST_OTHER_ID + len(self._categories))
-        image_id = origin.image_id if origin.frame is None else f"{origin.name}/{origin.frame}"
-        for entry in poses.to_coco_results(image_id, category_id=self._categories):
+        for entry in poses.to_coco_results(origin.image_id, category_id=self._categories):
             self._file.write(self._separator + json.dumps(entry, allow_nan=False))
             self._separator = ",\n"
-
-    def end_video(self, name: str, *, complete: bool) -> None:
-        """Nothing to do: frames are entries like pictures."""
 
     def close(self) -> None:
         """Close the list."""
@@ -156,9 +134,6 @@ class CsvWriter:
         self._file.write(buffer.getvalue().decode())
         self._titled = True
 
-    def end_video(self, name: str, *, complete: bool) -> None:
-        """Nothing to do: frames are rows like pictures."""
-
     def close(self) -> None:
         """Give the file its name; a run without any picture leaves none."""
         if self._titled:
@@ -183,9 +158,6 @@ class ParquetWriter:
         if self._writer is None:
             parquet = require("pyarrow.parquet", "all", "writing Parquet")
             self._writer = self._file.guard(parquet.ParquetWriter, str(self._file.temporary), table.schema)
-
-    def end_video(self, name: str, *, complete: bool) -> None:
-        """Nothing to do: frames are rows like pictures."""
 
     def close(self) -> None:
         """Write the table's index and give the file its name; a run without any picture leaves none."""

@@ -110,7 +110,8 @@ def begin(
         if not known["complete"] and files.partial.is_file():
             return keep_whole_chunks(files.partial, chunk), None
         made = known.get("formats", ["json"])
-        if files.journal.is_file() or ("json" not in made and set(formats) <= set(made)):
+        whole = "frames" in known  # a run that was only begun has none, whatever journal an earlier one left
+        if whole and (files.journal.is_file() or ("json" not in made and set(formats) <= set(made))):
             return known["frames"], known
     elif resume and files.partial.is_file() and files.partial.stat().st_size:
         raise UsageError(

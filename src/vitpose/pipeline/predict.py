@@ -85,8 +85,8 @@ def predict_sources(
         others.
 
     Raises:
-        UsageError: a result would be written over a source or over somebody's own file, or options do not go with a
-            film.
+        UsageError: a result would be written over a source or over somebody's own file, formats of films alone are
+            wanted of pictures alone, or options do not go with a film.
         VitPoseError: anything that concerns the whole run: the detector's weights, a full disk. What was finished
             before is written.
     """
@@ -100,6 +100,10 @@ def predict_sources(
     if out is not None:
         _protect(sources, origins, out, formats)
     wanted = [name for name in formats if name in FORMATS]
+    if out is not None and sources and not films and formats and not wanted:
+        raise UsageError(
+            f"only films are written as {', '.join(formats)}: choose from {', '.join(FORMATS)} for pictures"
+        )
     with contextlib.ExitStack() as stack:
         writers = open_writers(wanted, out) if out is not None and (not films or len(films) < len(sources)) else []
         for writer in writers:
