@@ -1,4 +1,4 @@
-"""Write the tables of ``docs/tracking.md`` and ``docs/smoothing.md`` from ``benchmarks/results``.
+"""Write the tables of ``docs/tracking.md``, ``docs/smoothing.md`` and ``docs/video.md`` from ``benchmarks/results``.
 
 python docs/generate_studies.py
 """
@@ -58,7 +58,29 @@ def smoothing_table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-PAGES = {"tracking": tracking_table, "smoothing": smoothing_table}
+def on_demand_table(result: dict[str, Any]) -> str:
+    """One row an N, the three settings side by side."""
+    settings = result["by_setting_and_every"]
+    shown = "looks a frame / processor seconds a frame / recall / IDF1"
+    lines = [
+        f"| N | {' | '.join(f'{name}: {shown}' if name == 'easy' else name for name in settings)} |",
+        "|---|" + "---|" * len(settings),
+    ]
+    for every in next(iter(settings.values())):
+        cells = [
+            f"{row['looks_per_frame']:.2f} / {row['seconds_per_frame']:.2f} / {row['recall']:.1f} / {row['IDF1']:.1f}"
+            for row in (rows[every] for rows in settings.values())
+        ]
+        lines.append(f"| {every} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+PAGES = {
+    "tracking": ("tracking_study", tracking_table),
+    "smoothing": ("smoothing_study", smoothing_table),
+    "video": ("video_on_demand", on_demand_table),
+}
+"""What stands on each page: the results and how they are shown."""
 
 
 def page(name: str) -> str:
@@ -66,8 +88,9 @@ def page(name: str) -> str:
     text = (DOCS / f"{name}.md").read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    result = json.loads((RESULTS / f"{name}_study.json").read_text(encoding="utf-8"))["result"]
-    return f"{before}{BEGIN}\n{PAGES[name](result)}\n{END}{after}"
+    study, table = PAGES[name]
+    result = json.loads((RESULTS / f"{study}.json").read_text(encoding="utf-8"))["result"]
+    return f"{before}{BEGIN}\n{table(result)}\n{END}{after}"
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import pytest
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("name", ["tracking", "smoothing"])
+@pytest.mark.parametrize("name", ["tracking", "smoothing", "video"])
 def test_the_tables_are_those_of_the_results(name: str) -> None:
     spec = importlib.util.spec_from_file_location("generate_studies", DOCS / "generate_studies.py")
     studies = importlib.util.module_from_spec(spec)
