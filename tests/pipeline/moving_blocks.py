@@ -5,6 +5,7 @@ Run as a program it works through a film: ``moving_blocks.py OUT FRAMES [--resum
 
 import argparse
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -46,6 +47,11 @@ WALKERS: tuple[Path2D, ...] = (
 
 def files_in(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def still_running() -> list[str]:
+    """Threads of a film's stages; tests before may have left others."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("film-")]
 
 
 def draw(paths: tuple[Path2D, ...], t: int) -> np.ndarray:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from moving_blocks import still_running
 
 from vitpose.pipeline.stages import overlapped
 
@@ -23,7 +24,7 @@ def plus_one(number: int) -> int:
 @pytest.mark.parametrize("count", [0, 1, 50])
 def test_results_are_those_of_one_call_after_the_other(count: int) -> None:
     assert list(overlapped(range(count), twice, plus_one, twice)) == [2 * (2 * i + 1) for i in range(count)]
-    assert threading.active_count() == 1
+    assert not still_running()
 
 
 def test_stages_run_at_the_same_time() -> None:
@@ -57,7 +58,7 @@ def test_nothing_runs_far_ahead() -> None:
     # One item a stage, one being read, one in our hands.
     assert len(read) <= 5
     results.close()
-    assert threading.active_count() == 1
+    assert not still_running()
 
 
 class FailedError(Exception):
@@ -81,7 +82,7 @@ def test_what_came_before_an_error_is_finished_and_the_error_raised_once(where: 
     with pytest.raises(FailedError) as raised:
         found.extend(overlapped(items(), lambda n: failing(1, n), lambda n: failing(2, n)))
     assert raised.value is error
-    assert threading.active_count() == 1
+    assert not still_running()
     collected: list[int] = []
     with pytest.raises(FailedError):
         for one in overlapped(items(), lambda n: failing(1, n), lambda n: failing(2, n)):
@@ -107,7 +108,7 @@ def test_who_stops_listening_stops_everything(stop: type[BaseException]) -> None
         with pytest.raises(stop):
             results.throw(stop())
     assert closed.is_set()
-    assert threading.active_count() == 1
+    assert not still_running()
 
 
 def test_the_last_stage_finishes_its_call() -> None:
@@ -165,5 +166,5 @@ def test_a_stage_that_does_not_stop_is_left_behind(monkeypatch: pytest.MonkeyPat
     inside.wait(10)
     results.close()
     go_on.set()
-    while threading.active_count() > 1:
+    while still_running():
         time.sleep(0.01)
