@@ -122,7 +122,7 @@ def test_another_film_of_the_same_name_is_not_gone_on_with(place: Path) -> None:
     sources = expand_sources([place / "b.mp4"])
     predict_sources(block_estimator(), sources, out=place / "out", formats=("json",))
     make_film(place / "b.mp4", 41)
-    with pytest.raises(UsageError, match="source"):
+    with pytest.raises(UsageError, match="another film"):
         predict_sources(
             block_estimator(), sources, out=place / "out", formats=("json",), video=VideoOptions(resume=True)
         )

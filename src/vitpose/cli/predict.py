@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from vitpose.detectors.given import GivenBoxes
     from vitpose.media.sources import Source
     from vitpose.motion.preset import Preset
+    from vitpose.pipeline.estimator import PoseEstimator
     from vitpose.pipeline.measure import Measurement
     from vitpose.pipeline.purpose import Purpose
     from vitpose.pipeline.summary import Failure, Summary
@@ -135,6 +136,7 @@ def predict(
     purpose = combine(said, chosen, live=any(source.kind == "stream" for source in films))
     wanted = [name.strip() for name in classes.split(",")] if classes else None
     given = None if boxes is None else _given(boxes, wanted, box_threshold, found)
+    video = _video(purpose, span, films, fps, detect_every=detect_every, resume=resume)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a stopped container keeps what is finished
     estimator = load(
         purpose.model or DEFAULT_MODEL,
@@ -151,8 +153,7 @@ def predict(
         batch_size=batch_size,
         scales=sizes,
     )
-    estimator = estimator.with_options(threshold=purpose.threshold(estimator.skeleton))
-    video = _video(purpose, span, fps, detect_every=detect_every, resume=resume) if films else None
+    estimator = _fitting(estimator, purpose, measured=bool(films) and purpose.measured)
     with Reporter(found, as_json=as_json) as reporter:
         for failure in missing:
             reporter.failure(failure)
@@ -200,12 +201,34 @@ def _preset(name: str | None) -> "Preset | None":
     return load_preset(name)
 
 
+def _fitting(estimator: "PoseEstimator", purpose: "Purpose", *, measured: bool) -> "PoseEstimator":
+    """Set the thresholds of the skeleton that was loaded, and refuse one that has no angles before the work begins."""
+    if measured:
+        from vitpose.motion.angle_list import default_angles
+
+        default_angles(estimator.skeleton)
+    return estimator.with_options(threshold=purpose.threshold(estimator.skeleton))
+
+
 def _video(
-    purpose: "Purpose", span: tuple[float, float | None, int], fps: float | None, *, detect_every: int, resume: bool
-) -> "VideoOptions":
+    purpose: "Purpose",
+    span: tuple[float, float | None, int],
+    films: "Sequence[Source]",
+    fps: float | None,
+    *,
+    detect_every: int,
+    resume: bool,
+) -> "VideoOptions | None":
+    """Return what is done with films; what cannot be is refused before weights are loaded."""
+    if not films:
+        return None
     from vitpose.media.frames import Span
+    from vitpose.pipeline.following import make_tracker
     from vitpose.pipeline.video_options import VideoOptions
 
+    make_tracker(purpose.tracker, max_people=purpose.max_people)
+    if fps is None and any(source.kind == "sequence" for source in films):
+        raise UsageError("pictures carry no times: say with --fps how many there are a second")
     return VideoOptions(
         detect_every=detect_every,
         tracker=purpose.tracker,

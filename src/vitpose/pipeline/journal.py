@@ -31,6 +31,12 @@ disk, which a power failure leaves."""
 
 _ENDS = 65_536
 
+_IN_WORDS = dict.fromkeys(
+    ("source.bytes", "source.ends_sha256", "source.frames", "source.size"),
+    "the run was begun with another film, or the file has changed since",
+) | {"options.overlay": "the run was begun with other formats: with and without 'overlay' are different runs"}
+"""What is said of differences whose names tell a user nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -203,6 +209,8 @@ def refuse_another(known: Mapping[str, Any], now: Mapping[str, Any], where: Path
     before, after = _flat(known), _flat(now)
     for key in sorted(before | after):
         if before.get(key) != after.get(key):
+            if key in _IN_WORDS:
+                raise UsageError(f"{where}: {_IN_WORDS[key]}: give the same again, or start anew without resume")
             raise UsageError(
                 f"{where}: the run was begun with {key} {before.get(key)!r}, now it is {after.get(key)!r}:"
                 " give the same again, or start anew without resume"

@@ -42,6 +42,7 @@ from vitpose.rendering.draw import draw_poses
 
 if TYPE_CHECKING:
     from vitpose.pipeline.measure import Measurement
+    from vitpose.pipeline.summary import VideoSummary
     from vitpose.pipeline.video_options import VideoOptions
 
 Image = NDArray[np.uint8]
@@ -256,14 +257,22 @@ class _Run:
                     name=origin.name,
                     location=source.location,
                     options=options,
-                    listeners=self.listeners,
+                    listeners=replace(self.listeners, broken=self._broken),
                 )
-                self.summary.frames += done.frames
-                self.summary.people += done.people
+                self._count(done)
                 if done.complete and out is not None and options.measurement is not None:
                     self._measure(source, out / origin.name, options.measurement)
                 if done.interrupted and not done.complete:
                     raise KeyboardInterrupt
+
+    def _count(self, done: "VideoSummary") -> None:
+        self.summary.frames += done.frames
+        self.summary.people += done.people
+
+    def _broken(self, done: "VideoSummary") -> None:
+        """A source broke off: what was finished of it counts, and the listeners hear of it."""
+        self._count(done)
+        self.listeners.broken(done)
 
     def _measure(self, source: Source, named: Path, measurement: "Measurement") -> None:
         """Measure a film that is done; that it cannot be measured takes nothing from its results."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from vitpose.core.errors import InputError
 from vitpose.core.poses import Boxes
 from vitpose.formats.film import FILM_FORMATS, convert_film
 from vitpose.formats.results import Origin
@@ -80,6 +81,7 @@ def predict_video(
             options=options,
             name=name or source.name,
             location=location or source.name,
+            shown=begun["identity"]["source"]["shown"] if begun else shown(location or source.name),
             listeners=listeners or Listeners(),
         )
         if files is None:
@@ -87,15 +89,22 @@ def predict_video(
         return run.write(files, run.identity(estimator, held))
 
 
+def shown(location: str) -> str:
+    """Return a location as results may say it: without a password, and as JSON can, for file names may be any bytes."""
+    text = without_password(location) if is_stream(location) else location
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """One film on its way."""
+    """One film on its way; ``shown`` is the location as results say it, which a run that goes on keeps."""
 
     source: FrameSource
     work: FilmWork
     options: VideoOptions
     name: str
     location: str
+    shown: str
     listeners: Listeners
 
     def identity(self, estimator: PoseEstimator, held: str) -> dict[str, Any]:
@@ -108,7 +117,8 @@ class _Run:
             "auto_engine": held,
             "options": self.options.identity() | {"overlay": "overlay" in self.options.formats},
             "chunk": self._chunk,
-            "source": {"size": list(info.size), "frames": info.frames} | ({} if path is None else identify(path)),
+            "source": {"shown": self.shown, "size": list(info.size), "frames": info.frames}
+            | ({} if path is None else identify(path)),
         }
 
     def watch(self) -> VideoSummary:
@@ -128,6 +138,10 @@ class _Run:
                 ended = self._work(files, output, film.video, saved)
                 complete = ended or self.source.info.live
                 drawn = film.finish(complete=complete)
+        except InputError:
+            if output.count.frames:
+                self.listeners.broken(self._summary(output.count, complete=False, files=(files.partial,)))
+            raise
         finally:
             if not saved and not output.count.frames and not complete:
                 files.forget()
@@ -169,7 +183,7 @@ class _Run:
                 files.smoothed,
                 self.options.smoothing,
                 name=self.name,
-                source=self._shown,
+                source=self.shown,
                 on_demand=self._on_demand,
             )
             if film is not None:
@@ -245,13 +259,7 @@ class _Run:
             self.listeners.result(self._origin(record), record.poses)
 
     def _origin(self, record: Record) -> Origin:
-        return Origin(name=self.name, source=self._shown, image_id=self.name, frame=record.frame, time_s=record.time_s)
-
-    @property
-    def _shown(self) -> str:
-        """The location as results may say it: without a password, and as JSON can, for file names may be any bytes."""
-        shown = without_password(self.location) if is_stream(self.location) else self.location
-        return shown.encode("utf-8", "replace").decode("utf-8")
+        return Origin(name=self.name, source=self.shown, image_id=self.name, frame=record.frame, time_s=record.time_s)
 
     @property
     def _on_demand(self) -> bool:
@@ -269,7 +277,7 @@ class _Run:
     def _output(self, film: SegmentedVideo | None = None) -> FilmOutput:
         return FilmOutput(
             name=self.name,
-            source=self._shown,
+            source=self.shown,
             on_demand=self._on_demand,
             film=film,
             blur=self.options.blur_faces,

@@ -66,8 +66,10 @@ class Listeners:
         failure: told every source that is passed over.
         frame: told every frame of a film as it is worked on, with its picture. Smoothing that looks into the future
             is still to come then; ``result`` has it.
+        broken: told what is kept of a film whose source broke off, before the error is raised.
     """
 
     result: Callable[[Origin, Poses], None] = lambda _origin, _poses: None
     failure: Callable[[Failure], None] = lambda _failure: None
     frame: Callable[[Frame, Poses], None] = lambda _frame, _poses: None
+    broken: Callable[[VideoSummary], None] = lambda _kept: None
