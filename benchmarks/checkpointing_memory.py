@@ -5,17 +5,19 @@
 A training step of ViTPose with the classic head at 256 x 192: weights, gradients, the optimiser's moments and
 activations, with and without ``loop.checkpointing``. Each case is a process of its own and its memory the growth of its
 largest size; on a GPU it is the largest amount PyTorch had allocated. Processes take turns, so that a slow minute hits
-neighbours alike.
+neighbours alike. The results file keeps the cases of earlier calls with the same settings.
 """
 
 import argparse
+import itertools
+import json
 import statistics
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
-from harness import write_result
+from harness import RESULTS, write_result
 from levers.cost import measured
 
 from vitpose.models.variants import published_spec
@@ -79,19 +81,22 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     gpu = torch.cuda.is_available() and not chosen.cpu
-    rows = {
-        f"vitpose-{size}, batch {batch}": case(
+    name = f"checkpointing_memory_{'gpu' if gpu else 'cpu'}"
+    settings = {
+        "device": torch.cuda.get_device_name() if gpu else "cpu",
+        "precision": chosen.precision,
+        "threads": chosen.threads,
+    }
+    path = RESULTS / f"{name}.json"
+    known = json.loads(path.read_text(encoding="utf-8"))["result"] if path.exists() else {}
+    rows = known.get("rows", {}) if settings.items() <= known.items() else {}
+    for size, batch in itertools.product(chosen.sizes, chosen.batches):
+        rows[f"vitpose-{size}, batch {batch}"] = case(
             size, batch, chosen.precision, repeats=chosen.repeats, steps=chosen.steps, cpu=not gpu
         )
-        for size in chosen.sizes
-        for batch in chosen.batches
-    }
-    device = torch.cuda.get_device_name() if gpu else "cpu"
-    write_result(
-        f"checkpointing_memory_{'gpu' if gpu else 'cpu'}",
-        "memory of a training step with activations kept or computed again",
-        {"device": device, "precision": chosen.precision, "threads": chosen.threads, "rows": rows},
-    )
+        write_result(
+            name, "memory of a training step with activations kept or computed again", settings | {"rows": rows}
+        )
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import harness
 
 def test_computing_again_saves_memory(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
+    monkeypatch.setattr(checkpointing_memory, "RESULTS", tmp_path)
     given = ["--sizes", "ti", "--batches", "6", "--repeats", "1", "--steps", "1", "--threads", "1", "--cpu"]
     monkeypatch.setattr("sys.argv", ["checkpointing_memory.py", *given])
     checkpointing_memory.main()
