@@ -50,7 +50,7 @@ def seeds_of(bench: Bench, arm: Arm, seeds: int) -> list[int]:
 
 def left(bench: Bench, result: dict[str, Any], chosen: list[Arm], seeds: int) -> list[tuple[Arm, int]]:
     """Return the runs that are missing: without numbers, or with weights that such a run needs and that are lost."""
-    pairs = [(arm, seed) for seed in range(seeds) for arm in chosen if seed in seeds_of(bench, arm, seeds)]
+    pairs = [(arm, seed) for arm in chosen for seed in seeds_of(bench, arm, seeds)]
     missing = [(arm, seed) for arm, seed in pairs if str(seed) not in result["runs"].get(arm.name, {})]
     needed = {arm.name for arm in order(arms_of(bench.scale), [arm.name for arm, _ in missing])}
     return [
