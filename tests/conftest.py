@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -14,6 +15,11 @@ def shared_folder() -> Path | None:
     """Return the folder with real pictures and labels that lies beside the checkout, if there is one."""
     folder = Path(os.environ.get("VITPOSE_SHARED", Path(__file__).parents[2] / "shared"))
     return folder if (folder / "data").is_dir() else None
+
+
+# Machines under load are slow now and then, and no test here is about time.
+settings.register_profile("vitpose", deadline=None)
+settings.load_profile("vitpose")
 
 
 @pytest.fixture(scope="session")

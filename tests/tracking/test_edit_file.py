@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from people_in_motion import people
 
@@ -71,6 +71,7 @@ def test_merge_split_and_swap_are_those_of_frames_in_memory(tmp_path: Path) -> N
         assert without_ids(out) == without_ids(path)
 
 
+@settings(deadline=None)
 @given(rows=st.lists(st.lists(st.sampled_from([0, 1, 2, 30]), unique=True, max_size=3), min_size=1, max_size=6))
 def test_any_renaming_changes_the_ids_and_nothing_else(tmp_path_factory, rows: list[list[int]]) -> None:
     folder = tmp_path_factory.mktemp("edit")

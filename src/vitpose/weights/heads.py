@@ -33,7 +33,8 @@ class KnownHead:
 def known_heads() -> Mapping[str, HeadSpec]:
     """Return the heads of the catalogue by dataset; where two have as many keypoints, the first is the likelier one."""
     found: dict[str, HeadSpec] = {}
-    for row in list_models():
+    # Our own files say what they are; a foreign one is likelier to be of a published set than of ours.
+    for row in sorted(list_models(), key=lambda one: bool(one.packaged)):
         for head in row.heads:
             found.setdefault(head.dataset, replace(head, expert=0, kind="classic"))
     return MappingProxyType(found)
