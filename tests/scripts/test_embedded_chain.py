@@ -10,6 +10,7 @@ from scripts.embedded import (
     common,
     pack,
     page,
+    small_machine,
     stage1_pretrain,
     stage2_teacher,
     stage3_pseudo,
@@ -61,6 +62,21 @@ def test_every_stage_runs_small_and_the_last_writes_the_pair(shared, tmp_path):
     assert (tmp_path / "teacher" / "state.pt").read_bytes() == before
 
 
+@pytest.mark.slow
+def test_the_small_machines_two_runs_follow_each_other(shared, tmp_path):
+    given = ["--data", str(shared / "data"), "--out", str(tmp_path), "--small", "--cpu"]
+    small_machine.main(given)
+    places, heatmaps = (
+        load_config(tmp_path / name / "config.toml") for name in ("small_machine_places", "small_machine")
+    )
+    assert places.model.init == "structured"
+    assert (places.objective.squared, heatmaps.objective.cross_entropy) == (0.0, 0.0)
+    assert heatmaps.model.start == str(tmp_path / "small_machine_places" / "last.safetensors")
+    before = (tmp_path / "small_machine" / "state.pt").read_bytes()
+    small_machine.main(given)
+    assert (tmp_path / "small_machine" / "state.pt").read_bytes() == before
+
+
 def test_nothing_of_the_validation_parts_is_learned_from(shared):
     pictures = common.detector_pictures(shared / "data")
     training, judged = ({one.path for one in side} for side in (pictures.train, pictures.validation))
@@ -69,7 +85,7 @@ def test_nothing_of_the_validation_parts_is_learned_from(shared):
     assert not {path.name for path in training if path.parent.parent.name == "no_people"} & held
     athletes = [int(path.stem[2:]) for path in training if path.parent.parent.name == "lspet"]
     assert max(athletes) <= 9500
-    for name in ("pretrain", "teacher", "token", "student"):
+    for name in ("pretrain", "teacher", "token", "student", "small_machine_places", "small_machine"):
         for one in load_config(common.RECIPES / f"{name}.toml").data.train:
             assert one.annotations == "coco/person_keypoints_train.json" or (one.first, one.skip) == (9500, 0)
 

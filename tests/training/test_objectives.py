@@ -17,7 +17,7 @@ from vitpose.models.pose import create_model
 from vitpose.training.distill import Distill, KnowledgeToken
 from vitpose.training.masked import Masked
 from vitpose.training.step import cut, seed_step
-from vitpose.training.supervised import HeatmapLoss, Supervised, balance_factors
+from vitpose.training.supervised import HeatmapLoss, Supervised, balance_factors, place_entropy
 
 TWO = (
     'model.heads=[{dataset="body", skeleton="body14"}, {dataset="coco", skeleton="coco17"}]',
@@ -47,13 +47,32 @@ def test_loss_is_the_mean_over_everything_as_the_paper_has_it():
     assert logs == {}
 
 
-def test_unlabelled_keypoints_get_no_gradient():
+def test_cross_entropy_is_that_of_the_target_place_and_is_added():
+    model, batch = model_of(), batch_of(2)
+    heatmaps = torch.randn(2, 14, 16, 12)
+    both, _ = HeatmapLoss(model.spec, squared=2.0, cross_entropy=0.5)({"body": ([0, 1], heatmaps)}, batch)
+    plain, _ = HeatmapLoss(model.spec)({"body": ([0, 1], heatmaps)}, batch)
+    targets, seen = Codec.for_head(model.spec.heads[0], model.spec.heatmap_size).encode(
+        batch.xy, batch.weights, Size(64, 48), Size(16, 12)
+    )
+    places = targets.flatten(2) / targets.flatten(2).sum(dim=2, keepdim=True).clamp(min=1e-6)
+    entropy = -(places * (10 * heatmaps.flatten(2)).log_softmax(dim=2)).sum(dim=2)
+    assert both.item() == pytest.approx((2 * plain + 0.5 * (entropy * seen).mean()).item(), rel=1e-5)
+    perfect = places.clamp(min=1e-12).log().reshape(targets.shape) / 10
+    best = place_entropy(perfect, targets)
+    assert bool((best <= place_entropy(heatmaps, targets)).all())
+
+
+@pytest.mark.parametrize("cross_entropy", [0.0, 1.0])
+def test_unlabelled_keypoints_get_no_gradient(cross_entropy):
     model = model_of()
     heatmaps = torch.randn(2, 14, 16, 12, requires_grad=True)
     batch = batch_of(2)
     weights = batch.weights.clone()
     weights[:, 3] = 0
-    loss, _ = HeatmapLoss(model.spec)({"body": ([0, 1], heatmaps)}, replace(batch, weights=weights))
+    loss, _ = HeatmapLoss(model.spec, cross_entropy=cross_entropy)(
+        {"body": ([0, 1], heatmaps)}, replace(batch, weights=weights)
+    )
     loss.backward()
     assert heatmaps.grad is not None
     touched = heatmaps.grad.abs().sum(dim=(0, 2, 3)) > 0

@@ -74,6 +74,30 @@ def test_rates_follow_the_schedule_and_keep_their_layer_factor():
     assert rates == {layer: 2.0 * 0.75 ** (3 - layer) for layer in range(4)}
 
 
+def test_muon_trains_the_matrices_of_the_blocks_and_adamw_the_rest():
+    config = tiny("optim.kind=muon", "optim.muon_lr=0.02", "optim.layer_decay=0.5", "optim.weight_decay=0.0")
+    model = create_model(config.model.spec(), seed=0)
+    optimizer = make_optimizer(model, config.optim, depth=2)
+    assert sorted(name for group in optimizer.param_groups for name in group["names"]) == sorted(
+        name for name, _ in model.named_parameters()
+    )
+    for group in optimizer.param_groups:
+        for name, parameter in zip(group["names"], group["params"], strict=True):
+            assert group["muon"] is (".blocks." in name and parameter.ndim == 2)
+    set_lr(optimizer, config.optim.lr / 10)
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    model(torch.randn(2, 3, 64, 48)).square().sum().backward()
+    optimizer.step()
+    # An orthogonal update: singular values are about 1 or 0, times the layer's rate and the matrix's shape.
+    for name, rate in (
+        ("backbone.blocks.0.proj.weight", 0.002 * 0.25),
+        ("backbone.blocks.1.ffn.fc1.weight", 0.002 * 0.5),
+    ):
+        largest = torch.linalg.matrix_norm(dict(model.named_parameters())[name] - before[name], 2)
+        shape = before[name].shape
+        assert largest.item() == pytest.approx(rate * max(1, shape[0] / shape[1]) ** 0.5, rel=0.4)
+
+
 @pytest.mark.parametrize(
     ("change", "frozen"),
     [

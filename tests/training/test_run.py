@@ -80,8 +80,15 @@ def test_checkpoints_describe_themselves(tmp_path):
     assert loaded.model.spec == tiny().model.spec()
 
 
-def test_a_run_in_pieces_equals_a_run_in_one(tmp_path):
-    changes = ("optim.ema=0.9", "optim.freeze_blocks=1")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("optim.ema=0.9", "optim.freeze_blocks=1"),
+        ("optim.kind=muon", "model.init=structured", "objective.squared=0.0", "objective.cross_entropy=1.0"),
+    ],
+    ids=["adamw", "muon"],
+)
+def test_a_run_in_pieces_equals_a_run_in_one(tmp_path, changes):
     run(tmp_path / "whole", *changes)
     stopping = _StopAt(4)
     outcome = run(tmp_path / "pieces", *changes, display=stopping)

@@ -1,4 +1,4 @@
-"""Which parameters learn, how fast, and when: freezing, AdamW groups with layer-wise decay, and the schedule.
+"""Which parameters learn, how fast, and when: freezing, groups with layer-wise decay, optimisers and the schedule.
 
 The layer-wise rule is the one of the ViTPose release (after BEiT, Bao et al. 2022): with ``n = depth + 2`` layers,
 layer ``i`` learns at ``decay ** (n - 1 - i)``; the embeddings are layer 0, block ``b`` is layer ``b + 1``, and the last
@@ -85,25 +85,29 @@ def train_mode(model: nn.Module) -> None:
 
 
 def parameter_groups(model: nn.Module, config: OptimConfig, depth: int) -> list[dict[str, Any]]:
-    """Return AdamW groups; each carries ``lr_scale``, its factor on the schedule's learning rate.
+    """Return groups of parameters; each carries ``lr_scale``, its factor on the schedule's learning rate.
+
+    Groups whose ``muon`` is true are the matrices that Muon trains, if the configuration asks for it.
 
     Args:
         model: what is trained; frozen parameters are left out.
         config: rates and decays.
         depth: number of blocks of the backbone.
     """
-    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    groups: dict[tuple[int, bool, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         layer, decay = layer_of(name, depth), decays(name, parameter)
-        scale = config.layer_decay ** (depth + 1 - layer)
+        muon = config.kind == "muon" and parameter.ndim == 2 and _BLOCK.search(name) is not None
+        scale = config.layer_decay ** (depth + 1 - layer) * (config.muon_lr / config.lr if muon else 1.0)
         group = groups.setdefault(
-            (layer, decay),
+            (layer, decay, muon),
             {
                 "params": [],
                 "names": [],
                 "layer": layer,
+                "muon": muon,
                 "lr_scale": scale,
                 "lr": config.lr * scale,
                 "weight_decay": config.weight_decay if decay else 0.0,
@@ -114,11 +118,46 @@ def parameter_groups(model: nn.Module, config: OptimConfig, depth: int) -> list[
     return [groups[key] for key in sorted(groups)]
 
 
-def make_optimizer(model: nn.Module, config: OptimConfig, depth: int) -> torch.optim.AdamW:
-    """Return AdamW over the trainable parameters; the fused kernel where the device has one."""
+class Together(torch.optim.Optimizer):
+    """Several optimisers that step as one; their groups are shared, so that one loop sets all learning rates.
+
+    Args:
+        parts: optimisers of different parameters.
+    """
+
+    def __init__(self, *parts: torch.optim.Optimizer) -> None:
+        super().__init__([group for part in parts for group in part.param_groups], {})
+        self.parts = parts
+        self.param_groups = [group for part in parts for group in part.param_groups]
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override] # no closure is ever given
+        """Let every part do its step."""
+        for part in self.parts:
+            part.step(closure)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of every part."""
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the state of every part; see ``state_dict``."""
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+
+def make_optimizer(model: nn.Module, config: OptimConfig, depth: int) -> torch.optim.Optimizer:
+    """Return the optimiser over the trainable parameters; AdamW's fused kernel where the device has one."""
     groups = parameter_groups(model, config, depth)
-    devices = {parameter.device.type for group in groups for parameter in group["params"]}
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=devices <= {"cpu", "cuda"})
+    matrices = [group for group in groups if group["muon"]]
+    others = [group for group in groups if not group["muon"]]
+    devices = {parameter.device.type for group in others for parameter in group["params"]}
+    fused = devices <= {"cpu", "cuda"}
+    adamw = torch.optim.AdamW(others, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused) if others else None
+    # By "original" an update of unit spectral norm is scaled by sqrt(max(1, rows / columns)).
+    muon = torch.optim.Muon(matrices, lr=config.muon_lr, adjust_lr_fn="original") if matrices else None
+    parts = [part for part in (adamw, muon) if part is not None]
+    return parts[0] if len(parts) == 1 else Together(*parts)
 
 
 def lr_factor(step: int, steps_per_epoch: int, config: ScheduleConfig) -> float:

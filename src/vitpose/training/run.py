@@ -18,6 +18,7 @@ from vitpose.training.assemble import build_model, build_objective, make_acceler
 from vitpose.training.batches import StepBatches
 from vitpose.training.config import RunConfig
 from vitpose.training.ema import Ema
+from vitpose.training.initial import structure
 from vitpose.training.logs import Display, Quiet, RunLog
 from vitpose.training.loop import Job, Outcome, restore, run_loop
 from vitpose.training.material import Material, load_material
@@ -25,6 +26,9 @@ from vitpose.training.optim import make_optimizer
 from vitpose.training.state import Progress, RunFolder, load_state
 from vitpose.training.step import Stepper
 from vitpose.training.validate import keypoint_scores, negative_loss
+
+_CROPS_SEEN = 512
+"""Crops that a structured start looks at: some 25,000 patches of a crop of 128 x 96, for 768 dimensions."""
 
 
 def train(
@@ -90,6 +94,8 @@ def _assemble(
     config: RunConfig, folder: RunFolder, accelerator: Any, display: Display, progress: Progress, material: Material
 ) -> Job:
     model, notes = build_model(config, load=progress.step == 0)
+    if progress.step == 0 and config.model.init == "structured" and not config.model.start:
+        notes = (*notes, structure(model, _some_crops(config, material), seed=config.seed))
     for note in notes:
         display.say(f"start: {note}")
     objective = build_objective(config, model, material.people)
@@ -123,6 +129,13 @@ def _assemble(
         log=log,
         display=display,
     )
+
+
+def _some_crops(config: RunConfig, material: Material) -> torch.Tensor:
+    """Draw crops whose patches tell what pictures are made of; every process draws the same."""
+    generator = np.random.default_rng(config.seed)
+    chosen = generator.integers(0, len(material.train), _CROPS_SEEN)
+    return material.train.draw(chosen, generator.integers(0, 2**62, _CROPS_SEEN)).crops.cpu()
 
 
 def _batches(config: RunConfig, source: Source, accelerator: Any, *, alone: bool = False) -> StepBatches:

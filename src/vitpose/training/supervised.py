@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vitpose.codec.codec import Codec
 from vitpose.core.skeleton import Skeleton
@@ -16,11 +17,20 @@ Logs = dict[str, Tensor]
 Predictions = dict[str, tuple[list[int], Tensor]]
 
 
+SHARPNESS = 10.0
+"""Factor on heatmaps before the softmax of the cross-entropy: they then stay about as large as targets, up to 1."""
+
+
 class HeatmapLoss(nn.Module):
     """Mean squared distance between predicted and target heatmaps, labelled keypoints only.
 
     For each person the mean runs over *all* keypoints and pixels, labelled or not, as in the original release, so a
     person with few labels pulls less. Each person's mean is then weighed by the dataset's factor.
+
+    With a weight for it the cross-entropy between places is added: the target heatmap, scaled to sum 1, against
+    ``softmax(10 heatmap)``. While a model knows nothing yet, the squared distance hardly tells a wrong place from none
+    and training from nothing stays at the mean pose for long; the cross-entropy does tell them apart. Its best maps are
+    logarithms of the target, not the target: decoding needs a model that was trained on the squared distance last.
     """
 
     def __init__(
@@ -28,6 +38,9 @@ class HeatmapLoss(nn.Module):
         spec: ModelSpec,
         skeletons: Mapping[str, Skeleton] | None = None,
         factors: Mapping[str, float] | None = None,
+        *,
+        squared: float = 1.0,
+        cross_entropy: float = 0.0,
     ) -> None:
         """Prepare codecs and weights.
 
@@ -35,8 +48,11 @@ class HeatmapLoss(nn.Module):
             spec: the model whose heads are trained.
             skeletons: by dataset, to weigh keypoints as they say; None weighs all the same.
             factors: weight of one person of each dataset, see ``balance_factors``; 1 where nothing is said.
+            squared: weight of the squared distance.
+            cross_entropy: weight of the cross-entropy between places.
         """
         super().__init__()
+        self._squared, self._cross_entropy = squared, cross_entropy
         self._crop, self._heatmap = spec.input_size, spec.heatmap_size
         self._codecs = {head.dataset: Codec.for_head(head, spec.heatmap_size) for head in spec.heads}
         self._keypoints = {head.dataset: head.keypoints for head in spec.heads}
@@ -76,8 +92,24 @@ class HeatmapLoss(nn.Module):
         if dataset in self._keypoint_weights:
             weights = weights * self._keypoint_weights[dataset].to(weights)
         # The weights are applied to (people, keypoints) numbers instead of to the maps: the same sum, one pass less.
-        distance = (heatmaps.float() - targets).square().mean(dim=(2, 3))
+        distance = self._squared * (heatmaps.float() - targets).square().mean(dim=(2, 3))
+        if self._cross_entropy:
+            distance = distance + self._cross_entropy * place_entropy(heatmaps.float(), targets)
         return (distance * weights.square()).mean(dim=1) * self._factors.get(dataset, 1.0)
+
+
+def place_entropy(heatmaps: Tensor, targets: Tensor) -> Tensor:
+    """Return the ``(people, keypoints)`` cross-entropy between target and predicted place, in nats.
+
+    A target without mass, of a keypoint that is not there, gives 0.
+
+    Args:
+        heatmaps: ``(people, keypoints, height, width)`` predicted.
+        targets: the same shape, at least 0.
+    """
+    wanted = targets.flatten(2)
+    wanted = wanted / wanted.sum(dim=2, keepdim=True).clamp(min=1e-6)
+    return -(wanted * F.log_softmax(SHARPNESS * heatmaps.flatten(2), dim=2)).sum(dim=2)
 
 
 def balance_factors(people: Mapping[str, int], balance: float) -> dict[str, float]:
