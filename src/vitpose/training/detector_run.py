@@ -24,6 +24,7 @@ from vitpose.training.detector_loss import PersonLoss
 from vitpose.training.ema import Ema
 from vitpose.training.logs import Display, Quiet, RunLog
 from vitpose.training.optim import lr_factor, make_optimizer, set_lr, trainable
+from vitpose.training.settings import build
 from vitpose.training.state import Progress, RunFolder, load_state, save_state
 from vitpose.training.step import seed_step
 from vitpose.weights.detector import save_detector
@@ -160,7 +161,13 @@ def train_detector(
 def _opened(config: DetectorConfig, pictures: ResidentPictures, out: Path) -> tuple[_Run, Progress]:
     folder, written = RunFolder(out), out / "config.json"
     text = json.dumps(config.plain(), indent=1, sort_keys=True) + "\n"
-    if written.exists() and written.read_text(encoding="utf-8") != text:
+    # Compared as settings, not as text: a run begun before a setting was there has its default.
+    begun = (
+        build(DetectorConfig, json.loads(written.read_text(encoding="utf-8")), str(written))
+        if written.exists()
+        else config
+    )
+    if begun != config:
         raise UsageError(f"{out} holds a run with other settings: give another folder, or the settings in {written}")
     if pictures.side != config.spec.side:
         raise UsageError(f"the pictures are of side {pictures.side}, the detector's is {config.spec.side}")
