@@ -56,6 +56,12 @@ class Lever:
 
 
 LEVERS = (
+    Lever(
+        "start",
+        "from random weights, what is known beforehand",
+        "scratch",
+        ("structured start", "Muon", "cross-entropy", "structured start, Muon, cross-entropy"),
+    ),
     Lever("pretraining", "masked pre-training instead of random weights", "scratch", ("pre-trained",)),
     Lever("flip", "averaging with the mirrored crop when testing", "no flip test", ("pre-trained",)),
     Lever("decay", "layer-wise decay of the learning rate", "pre-trained", ("layer decay 0.75",)),
@@ -86,10 +92,19 @@ def arms_of(scale: Scale) -> dict[str, Arm]:
         ("objective.distill.teacher={teacher}", "objective.distill.output=1.0"),
         ("objective.distill.token={token}",),
     )
+    structured, muon, entropy = (
+        ("model.init=structured",),
+        ("optim.kind=muon",),
+        ("objective.squared=0.0", "objective.cross_entropy=1.0"),
+    )
     window = f"model.backbone.window=[{scale.window[0]},{scale.window[1]}]"
     arms = [
         Arm(name="pretraining", settings=("objective.kind=masked", *scale.masked), judged=False, shared=True),
         Arm(name="scratch"),
+        Arm(name="structured start", settings=structured),
+        Arm(name="Muon", settings=muon),
+        Arm(name="cross-entropy", settings=entropy),
+        Arm(name="structured start, Muon, cross-entropy", settings=(*structured, *muon, *entropy)),
         Arm(name="pre-trained", settings=start, needs=("pretraining",)),
         Arm(name="no flip test", tests="pre-trained", flip_test=False),
         Arm(name="layer decay 0.75", settings=(*start, "optim.layer_decay=0.75"), needs=("pretraining",)),
