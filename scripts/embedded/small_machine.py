@@ -10,12 +10,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from scripts.embedded.common import configured, parser, run_stage, start
+from scripts.embedded.common import SIZES, configured, parser, run_stage, start
 
 
 def main(given: Sequence[str] | None = None) -> None:
     """Run the stage."""
     options = parser("A small pose model, from nothing, on a CPU.")
+    options.add_argument("--size", choices=tuple(SIZES), default="ti6")
     options.add_argument("--places", type=int, default=0, help="epochs of the first run, in place of the recipe's")
     options.add_argument("--epochs", type=int, default=0, help="epochs of the second run, in place of the recipe's")
     options.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 where the CPU has it")
@@ -24,7 +25,7 @@ def main(given: Sequence[str] | None = None) -> None:
     out, source = arguments.out, ""
     for recipe, epochs in (("small_machine_places", arguments.places), ("small_machine", arguments.epochs)):
         arguments.out = out / recipe
-        config = configured(recipe, arguments, "ti", f"model.start={json.dumps(source)}")
+        config = configured(recipe, arguments, arguments.size, f"model.start={json.dumps(source)}")
         if not (arguments.out / "config.toml").exists():
             config = replace(config, loop=replace(config.loop, precision=arguments.precision))
             length = 1 if arguments.small else epochs or config.schedule.epochs
