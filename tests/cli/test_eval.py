@@ -76,12 +76,22 @@ def test_the_plain_table_names_every_number_and_stdout_holds_nothing_else(labels
     assert "with flip test" in result.stderr
 
 
+def test_second_pass_and_several_scales_are_measured_and_said(labels: Path) -> None:
+    plain = run(labels, "--model", MODEL, "--limit", 2, "--metrics", "oks", "--json")
+    more = run(labels, "--model", MODEL, "--limit", 2, "--metrics", "oks", "--json", "--refine", "--scales", "0.8,1")
+    one, other = json.loads(plain.stdout), json.loads(more.stdout)
+    assert "flip test, second pass, 2 scales," in other["protocol"]["text"]
+    assert other["protocol"]["model"]["settings"]["scales"] == [0.8, 1.0]
+    assert one["numbers"]["mean_oks"] != other["numbers"]["mean_oks"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--fail-under", "ap"], "is not METRIC=VALUE"),
         (["--fail-under", "ap=75"], "a share between 0 and 1"),
         (["--fail-under", "nme=0.1"], "better when it is lower"),
+        (["--scales", "0.8;1"], "numbers with commas between"),
         (["--boxes", "nowhere.json"], "neither gt, detector nor a file"),
         (["--model", MODEL, "--limit", "1", "--fail-under", "app=0.1"], "did you mean 'ap'"),
     ],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vitpose.cli.values import numbers
 from vitpose.core.errors import GateError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def evaluate(
     flip_test: Annotated[
         bool, typer.Option("--flip-test/--no-flip-test", help="Average with the mirrored crop, as the papers do.")
     ] = True,
+    refine: Annotated[bool, typer.Option("--refine", help="Second pass on the box of the first pose.")] = False,
+    scales: Annotated[str, typer.Option(help="Look at everybody at several scales, e.g. 0.8,1,1.25.")] = "1",
     metrics: Annotated[
         str | None, typer.Option(help="Groups of metrics, for instance oks,pck; all the labels allow by default.")
     ] = None,
@@ -57,7 +60,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print all numbers as one JSON document on stdout.")] = False,
 ) -> None:
     """Measure a model on labelled pictures: OKS AP and AR, PCK, calibration, and what the labels allow besides."""
-    gates = _gates(fail_under or [])
+    gates, sizes = _gates(fail_under or []), numbers(scales, "--scales")
     if boxes not in ("gt", "detector") and not Path(boxes).is_file():
         raise UsageError(f"--boxes {boxes!r} is neither gt, detector nor a file")
     from vitpose.data.readers.read import read_labelled
@@ -75,6 +78,8 @@ def evaluate(
             device=device,
             batch_size=batch_size,
             flip_test=flip_test,
+            refine=refine,
+            scales=sizes,
             engine="eager",  # a measurement must repeat; "auto" may change engines on the way
         )
         groups = [group.strip() for group in metrics.split(",")] if metrics else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vitpose.cli.progress import Reporter, count
+from vitpose.cli.values import numbers
 from vitpose.core.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def predict(
     if boxes is not None and (detector != "auto" or max_people is not None):
         raise UsageError("--boxes brings its own boxes: leave out --detector and --max-people")
     span = _seconds(start, "--start"), None if end is None else _seconds(end, "--end"), stride
-    sizes = _numbers(scales, "--scales")
+    sizes = numbers(scales, "--scales")
     # Slow imports come after the arguments are known to be sound.
     from vitpose.pipeline.assemble import load
     from vitpose.pipeline.predict import predict_sources
@@ -263,13 +264,6 @@ def _seconds(text: str, option: str) -> float:
     if not 1 <= len(parts) <= 3 or not all(math.isfinite(part) and part >= 0 for part in parts):
         raise UsageError(f"{option} {text!r}: give seconds, for instance 90.5, or h:m:s, for instance 0:01:30.5")
     return math.fsum(part * 60.0**power for power, part in enumerate(reversed(parts)))
-
-
-def _numbers(text: str, option: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"{option} {text!r}: give numbers with commas between, for instance 0.8,1,1.25") from None
 
 
 def _thresholds(texts: list[str] | None) -> float | Mapping[str, float] | None:

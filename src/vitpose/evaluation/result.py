@@ -45,9 +45,12 @@ class Procedure:
     def text(self) -> str:
         """One line for people."""
         settings = dict(self.model.settings)
-        flip = "with" if settings.get("flip_test") else "without"
+        how = f"{'with' if settings.get('flip_test') else 'without'} flip test"
+        how += ", second pass" if settings.get("refine") else ""
+        scales = settings.get("scales")  # recorded where there are several
+        how += f", {len(scales)} scales" if isinstance(scales, tuple) else ""
         return (
-            f"{self.dataset}: {self.people} people in {self.pictures} pictures, {self.boxes}, {flip} flip test,"
+            f"{self.dataset}: {self.people} people in {self.pictures} pictures, {self.boxes}, {how},"
             f" OKS suppression at {self.suppression:g}, {self.keypoints}"
         )
 
