@@ -137,7 +137,10 @@ def test_file_engines_export_once_and_agree(model, cache, monkeypatch):
     fast = make_engine("openvino-bf16", model, device="cpu")
     assert np.abs(fast(tiny_crops(3)) - expected).max() < 0.03 * np.abs(expected).max()
     assert fast.name == "openvino-cpu-bf16"
-    for one in (engine, fast):
+    rounded = make_engine("openvino-int8-dynamic", model, device="cpu")
+    assert 0 < np.abs(rounded(tiny_crops(3)) - expected).max() < 0.1 * np.abs(expected).max()
+    assert rounded.name == "openvino-cpu-int8-dynamic"
+    for one in (engine, fast, rounded):
         one.close()
         with pytest.raises(UsageError, match="closed"):
             one(tiny_crops(1))

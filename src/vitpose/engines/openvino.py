@@ -20,6 +20,22 @@ DYNAMIC = "int8-dynamic"
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", DYNAMIC)
 
 
+_CORES: dict[int, Any] = {}
+
+
+def shared_core(openvino: Any) -> Any:
+    """Return this process's one ``Core``, which lives as long as the process; a forked child gets its own.
+
+    The CPU plugin of a ``Core`` gives the calling thread another stack for signals and takes it away when the ``Core``
+    is gone. If several go in the order they came, the thread is left with a stack that was freed, and the next Ctrl-C
+    is a segmentation fault (seen with OpenVINO 2026.4).
+    """
+    process = os.getpid()
+    if process not in _CORES:
+        _CORES[process] = openvino.Core()
+    return _CORES[process]
+
+
 class OpenVinoEngine:
     """Runs an exported file on the CPU; may be called from several threads and after a fork."""
 
@@ -125,7 +141,7 @@ def read_graph(openvino: Any, path: Path) -> Any:
     if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
         raise InputError(f"{path} has its weights in {path.with_suffix('.bin').name}, which is not beside it")
     try:
-        return openvino.Core().read_model(str(path))
+        return shared_core(openvino).read_model(str(path))
     except RuntimeError as error:
         raise InputError(f"{path} is not a model OpenVINO reads, or is damaged: export it again") from error
 
@@ -155,7 +171,7 @@ def compile_graph(openvino: Any, graph: Any, precision: str, *, threads: int, wi
     Raises:
         UsageError: ``int8-dynamic`` for a file that has no layers in higher precision.
     """
-    core = openvino.Core()
+    core = shared_core(openvino)
     can = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     hint = "bf16" if precision in ("bf16", "int8", DYNAMIC) and "BF16" in can else "f32"
     settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
