@@ -14,7 +14,8 @@ from vitpose.core.geometry import Size
 from vitpose.media.frames import Span
 from vitpose.media.live import Reconnect
 from vitpose.media.sources import Source
-from vitpose.media.streams import open_stream, without_password
+from vitpose.media.streams import open_stream
+from vitpose.media.urls import without_password
 from vitpose.media.video import VideoFile, open_frames
 
 pytest.importorskip("av")

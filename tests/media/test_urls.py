@@ -44,6 +44,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def answer_unannounced(self):
         self.send(png())
 
+    def answer_locked(self):
+        known = self.headers["Authorization"] == "Basic bWU6czpjcmV0"  # me:s:cret
+        self.send(png() if known else b"", 200 if known else 401)
+
+    def answer_elsewhere(self):
+        self.send(b"", 302, Location=f"http://localhost:{self.server.server_port}/locked")
+
     def answer_missing(self):
         self.send(b"gone", 404)
 
@@ -165,3 +172,12 @@ def test_addresses_nobody_answers_at(url):
 def test_threads_are_not_left_behind(server):
     fetch_url(f"{server}/ok")
     assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer) and thread.is_alive()]
+
+
+def test_user_and_password_are_sent_to_that_host_only_and_never_shown(server):
+    login = server.replace("http://", "http://me:s%3Acret@")
+    assert fetch_url(f"{login}/locked") == png()
+    for path in ("/elsewhere", "/missing"):
+        with pytest.raises(InputError, match="the server answered") as caught:
+            fetch_url(f"{login}{path}")
+        assert "cret" not in str(caught.value)

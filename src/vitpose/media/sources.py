@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from typing import Literal
 
 from vitpose.core.errors import InputError
-from vitpose.media.urls import is_url
+from vitpose.media.urls import is_url, without_password
 
 log = logging.getLogger(__name__)
 
@@ -137,6 +137,12 @@ def is_stream(text: str) -> bool:
         return True
     suffix = PurePath(urllib.parse.urlsplit(text).path).suffix.lower() if is_url(text) else ""
     return suffix in VIDEO_SUFFIXES or suffix == PLAYLIST_SUFFIX
+
+
+def shown(location: str) -> str:
+    """Return a location as results may say it: without a password, and as JSON can, for file names may be any bytes."""
+    text = without_password(location) if _is_address(location) else location
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _is_address(text: str) -> bool:

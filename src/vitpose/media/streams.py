@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import time
-import urllib.parse
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -18,6 +17,7 @@ from vitpose.media.film import Film, Location
 from vitpose.media.frames import Frame, FrameSource, Span, VideoInfo
 from vitpose.media.live import Feed, Pump, Reconnect, Retries
 from vitpose.media.sources import WEBCAM
+from vitpose.media.urls import without_password
 
 log = logging.getLogger(__name__)
 
@@ -59,13 +59,6 @@ def open_stream(
     if is_film:
         return WebFilm(location, span, name=name, rate=rate, reconnect=reconnect)
     return LiveSource(NetworkFeed(location), span, name=name, reconnect=reconnect)
-
-
-def without_password(address: str) -> str:
-    """Return an address as it may be shown: user and password are left out."""
-    parts = urllib.parse.urlsplit(address)
-    user, _, host = parts.netloc.rpartition("@")
-    return parts._replace(netloc=host).geturl() if user else address
 
 
 class LiveSource:

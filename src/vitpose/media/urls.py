@@ -1,8 +1,10 @@
 """Pictures from the web: http and https only, with limits on size and time that a hostile server cannot stretch."""
 
+import base64
 import contextlib
 import http.client
 import io
+import re
 import socket
 import threading
 import time
@@ -18,29 +20,38 @@ from vitpose.media.decode import open_header
 
 _CHUNK = 1 << 16
 
+_LOGIN = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^/?#]+)@")
+
 
 def is_url(text: str) -> bool:
     """Whether ``text`` is an http or https address."""
     return text.lower().startswith(("http://", "https://"))
 
 
+def without_password(address: str) -> str:
+    """Return an address as it may be shown: user and password are left out."""
+    return _LOGIN.sub(r"\1", address)
+
+
 def fetch_url(url: str, *, max_bytes: int = 50_000_000, timeout_s: float = 20.0) -> bytes:
     """Fetch an encoded picture.
 
     Args:
-        url: http or https address; redirects must lead to http or https too.
+        url: http or https address; redirects must lead to http or https too. ``user:password@`` before the host is
+            sent to that host as basic authentication, and never shown.
         max_bytes: stop when the answer is longer than this, whatever it announced.
         timeout_s: time for everything together: connecting, redirects, headers and body.
 
     Raises:
         InputError: another scheme, no such host, an error status, too long, too slow, or not a picture.
     """
+    url, login = without_password(url), _login(url)
     if not is_url(url):
         raise InputError(f"{url}: only http and https addresses are fetched")
     watch = _Watch(timeout_s)
     try:
         with watch.running():
-            data = _download(url, max_bytes, watch)
+            data = _download(url, login, max_bytes, watch)
     except InputError:
         raise
     except urllib.error.HTTPError as error:
@@ -56,7 +67,16 @@ def fetch_url(url: str, *, max_bytes: int = 50_000_000, timeout_s: float = 20.0)
         return data
 
 
-def _download(url: str, max_bytes: int, watch: "_Watch") -> bytes:
+def _login(url: str) -> str:
+    """Return the value of the header that carries an address's user and password, or nothing."""
+    found = _LOGIN.match(url)
+    if found is None:
+        return ""
+    name, _, password = (urllib.parse.unquote(part) for part in found[2].partition(":"))
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+def _download(url: str, login: str, max_bytes: int, watch: "_Watch") -> bytes:
     # Without build_opener's handlers for file, ftp and data addresses: nothing but the web can be reached.
     opener = urllib.request.OpenerDirector()
     handlers = (
@@ -71,6 +91,8 @@ def _download(url: str, max_bytes: int, watch: "_Watch") -> bytes:
         opener.add_handler(handler)
     address = urllib.parse.quote(url, safe="%/:=&?~#+!$,;'@()*[]")
     request = urllib.request.Request(address, headers={"User-Agent": f"vitpose/{__version__}"})
+    if login:
+        request.add_unredirected_header("Authorization", login)  # another host must not learn it
     data = bytearray()
     with opener.open(request, timeout=watch.limit_s) as response:
         announced = response.headers.get("Content-Length", "")

@@ -34,7 +34,7 @@ from vitpose.formats.results import (
     refuse_foreign,
 )
 from vitpose.media.images import write_image
-from vitpose.media.sources import OVERLAY, Source
+from vitpose.media.sources import OVERLAY, Source, shown
 from vitpose.pipeline.estimator import IMAGES_IN_FLIGHT, PoseEstimator
 from vitpose.pipeline.pictures import PictureWork
 from vitpose.pipeline.summary import Failure, Listeners, Summary
@@ -135,7 +135,7 @@ def _origins(sources: Sequence[Source], given: GivenBoxes | None, formats: tuple
     known = [None if given is None else given.image_id(source.location) for source in sources]
     ids = number_images(names) if None in known else known
     return [
-        Origin(name=name, source=_readable(source.location), image_id=_readable(name) if number is None else number)
+        Origin(name=name, source=shown(source.location), image_id=_readable(name) if number is None else number)
         for source, name, number in zip(sources, names, ids, strict=True)
     ]
 
@@ -283,8 +283,8 @@ class _Run:
             measure_film(results, folder, measurement)
         except (InputError, UsageError) as error:
             self._fail(
-                _readable(source.location),
-                f"{_readable(source.location)}: the poses are written, but the movement is not measured: {error}",
+                shown(source.location),
+                f"{shown(source.location)}: the poses are written, but the movement is not measured: {error}",
             )
 
     def pictures(self, sources: Iterable[tuple[Source, Origin]]) -> Iterator[tuple[Origin, Poses, Image]]:
@@ -306,4 +306,4 @@ class _Run:
         try:
             yield
         except InputError as error:
-            self._fail(_readable(source.location), _readable(str(error)))
+            self._fail(shown(source.location), _readable(str(error)))

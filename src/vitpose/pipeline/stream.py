@@ -18,8 +18,7 @@ from vitpose.core.poses import Boxes
 from vitpose.formats.film import FILM_FORMATS, convert_film
 from vitpose.formats.results import Origin
 from vitpose.media.frames import Frame, FrameSource
-from vitpose.media.sources import is_stream
-from vitpose.media.streams import without_password
+from vitpose.media.sources import shown
 from vitpose.media.video_writer import SegmentedVideo
 from vitpose.pipeline.afterwards import smooth_journal
 from vitpose.pipeline.chunks import Saved, read_chunks
@@ -87,12 +86,6 @@ def predict_video(
         if files is None:
             return run.watch()
         return run.write(files, run.identity(estimator, held))
-
-
-def shown(location: str) -> str:
-    """Return a location as results may say it: without a password, and as JSON can, for file names may be any bytes."""
-    text = without_password(location) if is_stream(location) else location
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
