@@ -152,6 +152,11 @@ def test_names_of_addresses(url, name):
     assert (found.kind, found.location, found.name) == ("url", url, name)
 
 
+def test_what_only_begins_like_an_address_is_an_input_error():
+    with pytest.raises(InputError, match=r"http://\[x is no address"):
+        expand_sources(["http://[x"])
+
+
 def test_addresses_with_equal_names_are_numbered():
     urls = [f"http://host/{i}/a.jpg" for i in range(3)]
     assert names(expand_sources([*urls, urls[0]])) == ["a", "a-2", "a-3"]

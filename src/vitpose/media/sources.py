@@ -112,7 +112,10 @@ def _lines(sources: Iterable[str]) -> Iterator[tuple[str, str | None]]:
 def _expand(text: str, *, recursive: bool, as_video: bool, listed_in: str | None) -> Iterator[Source]:
     where = f" (listed in {listed_in})" if listed_in else ""
     if _is_address(text):
-        yield _address(text)
+        try:
+            yield _address(text)
+        except ValueError as error:
+            raise InputError(f"{shown(text)}{where} is no address: {error}") from error
         return
     path = Path(text)
     if text and path.is_dir() and as_video:
@@ -150,6 +153,7 @@ def _is_address(text: str) -> bool:
 
 
 def _address(text: str) -> Source:
+    """Name an address; a ValueError says that it is none."""
     camera = WEBCAM.fullmatch(text)
     if camera:
         return Source("stream", text, f"webcam-{camera['number']}")
