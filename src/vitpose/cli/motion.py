@@ -60,7 +60,8 @@ def motion(
     measured = measure_film(results, out, measurement)
     if as_json:
         typer.echo(json.dumps(_summary(list(measured.people)), ensure_ascii=False, indent=1))
-    typer.echo(f"{len(measured.people)} people; {', '.join(map(str, measured.files))}", err=True)
+    why = "" if measured.people else " (nobody is in the file, or nobody long and sure enough to have an id)"
+    typer.echo(f"{len(measured.people)} people{why}; {', '.join(map(str, measured.files))}", err=True)
 
 
 def _summary(people: "list[PersonMotion]") -> list[dict[str, Any]]:
