@@ -54,7 +54,15 @@ def model_card(results: Results) -> str:
 A COCO-17 pose model and a detector of people, trained by this package's own recipes (`scripts/embedded`), measured
 at commit {results["commit"]} on {results["machine"]}.
 
+{_architecture(results)}
+
 {_measured(results)}
+
+## How it was made
+
+{_history(results)}
+
+## What it learned from
 
 {_DATA}
 """
@@ -63,7 +71,10 @@ at commit {results["commit"]} on {results["machine"]}.
 def embedded_page(results: Results | None) -> str:
     """Return ``docs/embedded.md``; without results, of a package that carries no pair."""
     shipped = _SHIPPED.format(files=_files(results)) if results else _NOT_SHIPPED
-    measured = f"\n## How good it is\n\n{_measured(results)}\n" if results else ""
+    measured = ""
+    if results:
+        measured = f"\n{_architecture(results)}\n\n## How good it is\n\n{_measured(results)}\n"
+        measured += f"\n## How it was made\n\n{_history(results)}\n"
     return f"{_RULE}\n## What comes with the package\n\n{shipped}{measured}\n## What it learned from\n\n{_DATA}\n"
 
 
@@ -76,6 +87,53 @@ def _measured(results: Results) -> str:
 The second pass over found boxes (`--refine`) measures better {second}. Pose models measured with the detector:
 
 {others}"""
+
+
+def _architecture(results: Results) -> str:
+    """One paragraph: what the two networks are."""
+    made = results.get("architecture")
+    if not made:
+        return "The architecture is in the files' headers: `vitpose models info FILE`."
+    pose, detector = made["pose"], made["detector"]
+    heads = "; ".join(f"`{name}` {words}" for name, words in pose["decoders"].items())
+    height, width = pose["input_size"]
+    return (
+        f"The pose model is a plain vision transformer of {pose['depth']} blocks, width {pose['width']},"
+        f" {pose['heads']} attention heads, {pose['parameters'] / 1e6:.1f} M parameters, for crops of {height} x"
+        f" {width}, with {len(pose['decoders'])} decoders: {heads}. The detector is a convolutional network with"
+        f" {detector['blocks']} transformer block{'s' if detector['blocks'] > 1 else ''},"
+        f" {detector['parameters'] / 1e6:.1f} M parameters, for pictures of {detector['side']} px on the longer side"
+        " ([decision 030](decisions/030-embedded-detector.md))."
+    )
+
+
+def _history(results: Results) -> str:
+    """The runs behind the pair, and the scores on the way."""
+    stages = results.get("stages", [])
+    if not stages:
+        return "The weights did not lie in a run's folder, so nothing is known about their making."
+    rows = ["| run | device | passes | steps x batch | minutes |", "|---|---|---|---|---|"]
+    for one in stages:
+        minutes = "not written down" if one["minutes"] is None else f"{one['minutes']:.0f}"
+        device = one.get("device", "not written down")
+        rows.append(
+            f"| {one['name']} | {device} | {one['epochs']:g} | {one['steps']} x {one['batch_size']} | {minutes} |"
+        )
+    commands = dict.fromkeys(one["command"] for one in stages if "command" in one)
+    parts = ["\n".join(rows), *(f"`{command}`" for command in commands)]
+    parts += [_curve(one) for one in stages if one["curve"]]
+    return "\n\n".join(parts)
+
+
+def _curve(stage: Mapping[str, Any]) -> str:
+    """One run's scores on its validation part by epoch, at most a dozen rows."""
+    names = [name for name in stage["curve"][0] if name != "epoch"]
+    step = -(-len(stage["curve"]) // 12)
+    chosen = [*stage["curve"][::step], *([stage["curve"][-1]] if (len(stage["curve"]) - 1) % step else [])]
+    rows = [f"| {stage['name']}: pass | {' | '.join(_CURVES.get(name, name) for name in names)} |"]
+    rows.append("|---" * (len(names) + 1) + "|")
+    rows += [f"| {line['epoch']} | {' | '.join(f'{line[name]:.3f}' for name in names)} |" for line in chosen]
+    return "\n".join(rows)
 
 
 def _candidate(name: str, one: Mapping[str, float | None]) -> str:
@@ -101,6 +159,14 @@ def _number(numbers: Mapping[str, float | None], name: str) -> float:
     value = numbers.get(name)
     return float("nan") if value is None else float(value)
 
+
+_CURVES = {
+    "ap": "COCO AP",
+    "annotations/ap": "AP of athletes held out",
+    "recall_tall": "recall of tall people",
+    "ap50": "AP50 of boxes",
+}
+"""What the numbers of a curve are called."""
 
 _RULE = """# The pair that comes with the package
 

@@ -23,6 +23,7 @@ from vitpose.training.detector_data import PictureLaw, ResidentPictures
 from vitpose.training.detector_labels import LabelledPicture
 from vitpose.training.detector_run import DetectorConfig, train_detector
 from vitpose.training.logs import Quiet, make_display
+from vitpose.training.run import versions
 from vitpose.weights.detector import load_detector
 
 SMALL = DetectorSpec(side=64, widths=(8, 8, 16, 16), depths=(0, 0, 1, 0), blocks=1, heads=2, neck=8)
@@ -129,6 +130,7 @@ def main(given: Sequence[str] | None = None) -> None:
         return {"score": scores.recall_tall + 0.1 * scores.ap50, **found}
 
     config = scheduled(config, source, arguments)
+    atomic_write_text(arguments.out / "versions.json", json.dumps(versions(), indent=2) + "\n")
     outcome = train_detector(
         config, source, arguments.out, evaluate=evaluate, minutes=arguments.minutes, display=make_display()
     )

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scripts.embedded.common import detector_pictures, log, parser, start
+from scripts.embedded.history import stages_of
 from scripts.embedded.page import model_card, targets_table
 from scripts.embedded.sheets import contact_sheet
 from scripts.embedded.stage5_detector import judge
@@ -184,6 +185,26 @@ def _commit() -> str:
     return shown.stdout.strip() or "unknown"
 
 
+def _shape(path: Path) -> dict[str, Any]:
+    """Return what a pose model is made of."""
+    model = load_model(path).model
+    backbone = model.spec.backbone
+    return {
+        "width": backbone.width,
+        "depth": backbone.depth,
+        "heads": backbone.heads,
+        "input_size": list(model.spec.input_size),
+        "decoders": {head.dataset: f"{head.kind}, {head.codec}, {head.keypoints} points" for head in model.spec.heads},
+        "parameters": sum(one.numel() for one in model.parameters()),
+    }
+
+
+def _detector_shape(path: Path) -> dict[str, Any]:
+    """Return what a detector is made of."""
+    net = load_detector(path).net
+    return {**net.spec.to_dict(), "parameters": sum(one.numel() for one in net.parameters())}
+
+
 def _facts(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
@@ -222,6 +243,8 @@ def main(given: Sequence[str] | None = None) -> None:
         "files": {path.name: _facts(path) for path in (model, detector)},
         "fits": model.stat().st_size <= POSE_LIMIT and detector.stat().st_size <= DETECTOR_LIMIT,
         "results": _finite(results),
+        "architecture": {"pose": _shape(model), "detector": _detector_shape(detector)},
+        "stages": stages_of(candidates(arguments.model)[chosen]) + stages_of(arguments.detector),
     }
     estimator = load(model, dataset=SETS[0], detector=detector, refine=document["refine"], engine="eager")
     coco, _ = validation_sets(arguments)

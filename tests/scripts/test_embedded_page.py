@@ -6,6 +6,7 @@ import tomllib
 
 import pytest
 from scripts.embedded import page, ship
+from scripts.embedded.history import plain_command, stages_of
 
 from vitpose.core.errors import InputError, UsageError
 from vitpose.weights.catalog import find_model, packaged_file
@@ -90,3 +91,42 @@ def test_what_was_not_measured_or_does_not_fit_is_refused(report, root):
     with pytest.raises(InputError, match="no row"):
         ship.described("", "00", 1)
     assert not (root / ship.PAGE).exists()
+
+
+def a_run(folder, name, start="", *, steps=40):
+    folder.mkdir()
+    (folder / "config.toml").write_text(
+        f'name = "{name}"\n[model]\nstart = {json.dumps(str(start))}\n[loop]\nbatch_size = 10\n'
+    )
+    lines = [{"step": step, "people_per_s": 5.0, "epoch": step / 20, "loss": 1.0} for step in (20, steps)]
+    lines.insert(1, {"step": 20, "validation/ap": 0.1, "validation/score": 0.1})
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    versions = {
+        "device": "a machine",
+        "command": f"/home/me/scripts/embedded/small_machine.py --data /secret --out {folder}",
+    }
+    (folder / "versions.json").write_text(json.dumps(versions))
+    return folder / "last.safetensors"
+
+
+def test_the_history_of_weights_is_read_from_their_run_folders(tmp_path):
+    first = a_run(tmp_path / "one", "places")
+    stages = stages_of(a_run(tmp_path / "two", "heatmaps", first, steps=60))
+    assert [one["name"] for one in stages] == ["places", "heatmaps"]
+    assert [one["minutes"] for one in stages] == [pytest.approx(40 * 10 / 5 / 60, abs=0.06), 2.0]
+    assert stages[0]["curve"] == [{"epoch": 1, "ap": 0.1}]
+    assert stages[0]["command"] == "python -m scripts.embedded.small_machine --data DATA --out OUT"
+    assert stages_of(tmp_path / "elsewhere.safetensors") == []
+    text = page.model_card(
+        {
+            "commit": "x",
+            "machine": "x",
+            "chosen": "ours",
+            "refine": False,
+            "results": {"ours": NUMBERS},
+            "stages": stages,
+        }
+    )
+    assert "| heatmaps | a machine | 3 | 60 x 10 | 2 |" in text
+    assert "secret" not in text
+    assert plain_command("/x/bin/vitpose train a --set b=1") == "vitpose train a --set b=1"

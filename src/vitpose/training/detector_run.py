@@ -132,6 +132,7 @@ def train_detector(
         run.objective.model.compile()
     scores: Scores = {}
     shows.start(progress.step, total)
+    since, before = time.monotonic(), progress.step
     try:
         for step in range(progress.step, total):
             side = config.side(step / total)
@@ -140,7 +141,9 @@ def train_detector(
             line |= {"epoch": progress.step / per_epoch}
             shows.step(progress.step, line)
             if progress.step % config.log_every == 0:
-                log.write(progress.step, line)
+                now, drawn = time.monotonic(), (progress.step - before) * config.batch_size
+                log.write(progress.step, line | {"pictures_per_s": drawn / max(now - since, 1e-9)})
+                since, before = now, progress.step
             epoch, rest = divmod(progress.step, per_epoch)
             ended = progress.step == total
             if evaluate is not None and (ended or (rest == 0 and epoch % config.evaluate_every == 0)):
