@@ -136,7 +136,7 @@ def test_one_bad_file_does_not_stop_the_others(run: Run, photo: Path, tmp_path: 
         (("photo.png", *TINY, "--engine", "steam"), 2, "steam"),
         (("photo.png", *TINY, "--colour", "red"), 2, "--colour"),
         (("photo.png", "--model", "usyd-community/vitpose-base", "--detector", "whole"), 5, "vitpose-base"),
-        (("photo.png", "--model", "random:vitpose-ti"), 5, "rtdetr"),
+        (("photo.png", "--model", "random:vitpose-ti", "--detector", "PekingU/rtdetr_r18vd"), 5, "rtdetr"),
         (("photo.png", "--model", "random:vitpose-ti", "--boxes", "others.json"), 3, "none of the 1 pictures"),
         (("photo.png", "--model", "random:vitpose-ti", "--boxes", "nan.json"), 3, "nan.json"),
         (("photo.png", "--model", "random:vitpose-ti", "--boxes", "photo.png"), 3, "photo.png"),
