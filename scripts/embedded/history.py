@@ -33,7 +33,9 @@ def stages_of(weights: Path) -> list[dict[str, Any]]:
         written_down = written_down and rate is not None
         seconds += (line["step"] - before) * batch / (rate or 1.0)
         before = line["step"]
-    last = max((line for line in lines if "epoch" in line), key=lambda line: line["step"])
+    last = max((line for line in lines if "epoch" in line), key=lambda line: line["step"], default=None)
+    if last is None:  # too short a run for a line
+        return found
     return [
         *found,
         {

@@ -111,7 +111,8 @@ def test_file_says_itself_what_it_is(net, tmp_path, half):
     assert loaded.net.spec == TINY
     assert loaded.metadata == {"recall": 0.5}
     for name, value in net.state_dict().items():
-        expected = value.half().to(value.dtype) if half and value.is_floating_point() else value
+        rounded = half and value.is_floating_point() and "running_" not in name
+        expected = value.half().to(value.dtype) if rounded else value
         assert torch.equal(loaded.net.state_dict()[name], expected)
     again = tmp_path / "again.safetensors"
     save_detector(again, loaded.net, {"recall": 0.5}, half=half)

@@ -14,6 +14,7 @@ from vitpose.core.poses import Boxes
 from vitpose.models.pose import create_model
 from vitpose.models.variants import PLUS_HEADS, BackboneSpec, ModelSpec, plus
 from vitpose.pipeline import assemble, estimator
+from vitpose.weights import catalog
 
 PLUS = ModelSpec(name="small-plus", backbone=plus(BackboneSpec(width=48, depth=1, heads=3)), heads=PLUS_HEADS)
 IMAGE = np.zeros((40, 60, 3), np.uint8)
@@ -39,8 +40,9 @@ class Network:
 
 
 @pytest.fixture
-def network(monkeypatch: pytest.MonkeyPatch) -> type[Network]:
+def network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Network]:
     Network.asked = []
+    monkeypatch.setattr(catalog, "_packaged_folder", lambda: tmp_path)  # or the detector there would be taken
     monkeypatch.setattr(assemble, "HuggingFaceDetector", Network)
     return Network
 
