@@ -1,6 +1,8 @@
 """Our own format: self-describing, exact, whole or not at all."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import foreign_layouts as foreign
@@ -180,3 +182,15 @@ def test_another_skeleton_of_the_same_length_can_be_given(saved):
     assert loaded.skeletons["coco"].name == loaded.model.spec.heads[0].skeleton == "ap10k17"
     with pytest.raises(WeightsError, match="17 heatmaps, but skeleton 'mpii16' has 16"):
         load_model(path, skeleton="mpii16")
+
+
+def test_loading_does_not_bring_the_compiler_in(saved):
+    _, path = saved
+    program = f"""
+import sys
+from vitpose.weights.load import load_model
+load_model({str(path)!r})
+assert "torch._dynamo" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

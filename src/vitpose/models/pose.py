@@ -56,7 +56,8 @@ class SimpleHead(nn.Module):
 
 def _initialize_head(head: nn.Module) -> None:
     for part in head.modules():
-        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
+        # On the meta device there is nothing to fill, and PyTorch would import its compiler for it: nearly a second.
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d) and not part.weight.is_meta:
             nn.init.normal_(part.weight, std=0.001)
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
