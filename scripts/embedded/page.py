@@ -73,7 +73,7 @@ def embedded_page(results: Results | None) -> str:
     shipped = _SHIPPED.format(files=_files(results)) if results else _NOT_SHIPPED
     measured = ""
     if results:
-        measured = f"\n{_architecture(results)}\n\n## How good it is\n\n{_measured(results)}\n"
+        measured = f"\n{_architecture(results)}\n\n## How good it is\n\n{_measured(results)}\n\n{_PICTURE}\n"
         measured += f"\n## How it was made\n\n{_history(results)}\n"
     return f"{_RULE}\n## What comes with the package\n\n{shipped}{measured}\n## What it learned from\n\n{_DATA}\n"
 
@@ -198,6 +198,10 @@ _SHIPPED = """{files}
 
 Both are float16 `safetensors`. The pose model has a second head of 14 points for athletes: `--dataset lspet`.
 """
+
+_PICTURE = """What it draws on thirty validation pictures, without the photographs (white: a picture, grey: none):
+
+![skeletons of thirty pictures](embedded.png)"""
 
 _NOT_SHIPPED = """Nothing yet: the recipes and the chain that makes the pair are in `scripts/embedded`, and its result
 goes into `src/vitpose/weights/embedded`.
