@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import platform
+import re
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -90,7 +91,10 @@ def export_pose(source: Path, out: Path, name: str) -> None:
     if SETS[0] not in loaded.skeletons:
         raise UsageError(f"{source} has no head for {SETS[0]}: it has {', '.join(loaded.skeletons)}")
     model = build_from_state(replace(loaded.model.spec, name=name), loaded.model.state_dict(), like=loaded.model)
-    save_checkpoint(out, model, loaded.skeletons, loaded.metadata, half=True)
+    metadata = dict(loaded.metadata)
+    if "config" in metadata:  # where the data lay on somebody's disk is nobody else's business
+        metadata["config"] = re.sub(r'(?m)^(root|start|teacher|token) = ".*"$', r'\1 = ""', str(metadata["config"]))
+    save_checkpoint(out, model, loaded.skeletons, metadata, half=True)
 
 
 def measure(model: Path, detector: Path, arguments: argparse.Namespace) -> dict[str, float]:

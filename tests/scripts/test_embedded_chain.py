@@ -66,6 +66,9 @@ def test_every_stage_runs_small_and_the_last_writes_the_pair(shared, tmp_path):
 def test_the_small_machines_two_runs_follow_each_other(shared, tmp_path):
     given = ["--data", str(shared / "data"), "--out", str(tmp_path), "--small", "--cpu"]
     small_machine.main(given)
+    assert [path.name for path in tmp_path.iterdir()] == ["small_machine_places"]
+    given += ["--epochs", "1"]
+    small_machine.main(given)
     places, heatmaps = (
         load_config(tmp_path / name / "config.toml") for name in ("small_machine_places", "small_machine")
     )

@@ -30,7 +30,8 @@ class HeatmapLoss(nn.Module):
     With a weight for it the cross-entropy between places is added: the target heatmap, scaled to sum 1, against
     ``softmax(10 heatmap)``. While a model knows nothing yet, the squared distance hardly tells a wrong place from none
     and training from nothing stays at the mean pose for long; the cross-entropy does tell them apart. Its best maps are
-    logarithms of the target, not the target: decoding needs a model that was trained on the squared distance last.
+    logarithms of the target, not the target: their peaks lie in the same place, their heights mean something else, and
+    ``p_correct`` must be calibrated for them as for any model.
     """
 
     def __init__(
