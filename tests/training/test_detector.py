@@ -165,6 +165,9 @@ def test_stopped_run_goes_on_to_the_same_end(pictures, tmp_path):
     assert all(torch.equal(one[name], other[name]) for name in one)
     with pytest.raises(UsageError, match="other settings"):
         train_detector(tiny_run(5), source, tmp_path / "parts")
+    written.write_text("{")
+    with pytest.raises(UsageError, match=r"config\.json cannot be read"):
+        train_detector(tiny_run(4), source, tmp_path / "parts")
 
 
 def test_truth_of_a_picture_takes_its_height():

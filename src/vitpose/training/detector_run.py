@@ -164,13 +164,7 @@ def train_detector(
 def _opened(config: DetectorConfig, pictures: ResidentPictures, out: Path) -> tuple[_Run, Progress]:
     folder, written = RunFolder(out), out / "config.json"
     text = json.dumps(config.plain(), indent=1, sort_keys=True) + "\n"
-    # Compared as settings, not as text: a run begun before a setting was there has its default.
-    begun = (
-        build(DetectorConfig, json.loads(written.read_text(encoding="utf-8")), str(written))
-        if written.exists()
-        else config
-    )
-    if begun != config:
+    if written.exists() and _settings_of(written) != config:
         raise UsageError(f"{out} holds a run with other settings: give another folder, or the settings in {written}")
     if pictures.side != config.spec.side:
         raise UsageError(f"the pictures are of side {pictures.side}, the detector's is {config.spec.side}")
@@ -191,6 +185,14 @@ def _opened(config: DetectorConfig, pictures: ResidentPictures, out: Path) -> tu
     optimizer.load_state_dict(parts["optimizer"])
     ema.load(parts["ema"])
     return run, progress
+
+
+def _settings_of(written: Path) -> DetectorConfig:
+    """Read a run's settings, not their text: a run begun before a setting existed has its default."""
+    try:
+        return build(DetectorConfig, json.loads(written.read_text(encoding="utf-8")), str(written))
+    except ValueError as error:
+        raise UsageError(f"{written} cannot be read, give another folder: {error}") from error
 
 
 def _draw(pictures: ResidentPictures, config: DetectorConfig, step: int, per_epoch: int, side: int) -> PictureBatch:
