@@ -93,7 +93,7 @@ def _architecture(results: Results) -> str:
     """One paragraph: what the two networks are."""
     made = results.get("architecture")
     if not made:
-        return "The architecture is in the files' headers: `vitpose models info FILE`."
+        return "The architecture is in the files' headers."
     pose, detector = made["pose"], made["detector"]
     heads = "; ".join(f"`{name}` {words}" for name, words in pose["decoders"].items())
     height, width = pose["input_size"]

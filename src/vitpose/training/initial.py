@@ -13,7 +13,7 @@ it spends most of its steps on them:
   projection such that it takes away a part of what it finds (Trockman and Kolter 2023, "Mimetic Initialization of
   Self-Attention Layers").
 
-The measured gain is in ``docs/training.md``.
+The measured gain is in ``docs/decisions/006-from-nothing-on-small-data.md``.
 """
 
 import math
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vitpose.core.geometry import Size
+from vitpose.models.mae import sine_positions
 from vitpose.models.pixels import normalize
 from vitpose.models.pose import VitPose
 from vitpose.models.vit import Block
@@ -49,27 +49,16 @@ def structure(model: VitPose, crops: Tensor, *, seed: int = 0) -> str:
         model: changed in place: patch projection, positions, and attention of every block.
         crops: ``(samples, height, width, 3)`` uint8 RGB, what the model will be trained on.
         seed: what the random parts are drawn from.
+
+    Raises:
+        UsageError: a width that is not a multiple of 4.
     """
     backbone, generator = model.backbone, torch.Generator().manual_seed(seed)
     _whiten(backbone.patch_embed, normalize(crops, torch.float32), generator)
-    backbone.pos_embed.copy_(_POSITIONS * sines(backbone.grid, backbone.spec.width))
+    backbone.pos_embed.copy_(_POSITIONS * sine_positions(backbone.spec.width, backbone.grid))
     for block in backbone.blocks:
         _mimic(cast(Block, block), generator)
     return f"patches whitened on {len(crops)} crops, positions as sines, attention that looks near"
-
-
-def sines(grid: Size, width: int) -> Tensor:
-    """Return ``(1, tokens, width)`` position embeddings: half the channels for the row, half for the column."""
-    row, column = torch.meshgrid(torch.arange(grid.height), torch.arange(grid.width), indexing="ij")
-    half = width // 2
-    parts = [_waves(row.flatten(), half), _waves(column.flatten(), width - half)]
-    return torch.cat(parts, dim=1)[None]
-
-
-def _waves(places: Tensor, channels: int) -> Tensor:
-    count = -(-channels // 2)
-    angles = places[:, None] / 10_000 ** (torch.arange(count) / count)
-    return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :channels]
 
 
 def _whiten(embed: torch.nn.Conv2d, images: Tensor, generator: torch.Generator) -> None:
