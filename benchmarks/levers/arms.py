@@ -96,7 +96,7 @@ def arms_of(scale: Scale) -> dict[str, Arm]:
         ("objective.distill.token={token}",),
     )
     structured = ("model.init=structured",)
-    entropy = ("objective.squared=0.0", "objective.cross_entropy=1.0")
+    entropy = ("model.heads.0.maps=places",)
     teacher = (MUON, *scale.teacher)
     window = f"model.backbone.window=[{scale.window[0]},{scale.window[1]}]"
     arms = [

@@ -122,6 +122,14 @@ def test_half_types_are_close_and_still_float32_outside(model, dtype):
     assert 0 < np.abs(heatmaps - reference).max() < 0.05 * spread
 
 
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_maps_are_finer_than_half_types(model, dtype):
+    """Bf16 has 256 values between two powers of two; rounded maps would have many equal pixels."""
+    heatmaps = EagerEngine(model, device="cpu", dtype=dtype)(crops(2))
+    rounded = torch.from_numpy(heatmaps).to(torch.bfloat16 if dtype == "bf16" else torch.float16).float().numpy()
+    assert (rounded != heatmaps).mean() > 0.9
+
+
 def test_auto_means_full_precision_on_the_cpu(model):
     assert EagerEngine(model, device="cpu").name == "eager-cpu-fp32"
 

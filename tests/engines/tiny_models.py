@@ -13,7 +13,7 @@ SPEC = ModelSpec(
     backbone=BackboneSpec(width=32, depth=2, heads=2, experts=2, expert_width=8),
     heads=(
         HeadSpec(dataset="coco", skeleton="coco17", keypoints=17, deconv_width=16),
-        HeadSpec(dataset="aic", skeleton="aic14", keypoints=14, codec="msra", expert=1, kind="simple"),
+        HeadSpec(dataset="aic", skeleton="aic14", keypoints=14, codec="msra", maps="places", expert=1, kind="simple"),
     ),
     input_size=Size(64, 48),
 )

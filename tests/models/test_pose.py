@@ -5,10 +5,11 @@ import torch
 from small_models import HEAD, pictures, small_model, small_plus, small_spec
 from torch import nn
 
+from vitpose.codec.codec import Codec
 from vitpose.core.errors import UsageError
 from vitpose.core.geometry import Size
 from vitpose.models.attention import alternate
-from vitpose.models.pose import ClassicHead, SimpleHead, build_from_state, create_model
+from vitpose.models.pose import ClassicHead, SimpleHead, build_from_state, create_model, places
 from vitpose.models.variants import COCO_HEAD, HeadSpec
 
 CLASSIC = {
@@ -226,3 +227,30 @@ def test_build_from_state_is_strict_and_copies() -> None:
     state.pop("backbone.norm.bias")
     with pytest.raises(RuntimeError, match=r"backbone.norm.bias"):
         build_from_state(model.spec, state)
+
+
+@pytest.mark.parametrize("size", [Size(16, 12), Size(64, 48), Size(96, 72)])
+def test_who_is_as_sure_as_a_target_reaches_its_height(size: Size) -> None:
+    points = torch.tensor([[[0.4, 0.6], [0.55, 0.3]]]) * torch.tensor([4.0 * size.width, 4.0 * size.height])
+    codec = Codec.for_head(HEAD, size)
+    targets, _ = codec.encode(points, torch.ones(1, 2), Size(4 * size.height, 4 * size.width), size)
+    maps = places(targets.clamp(min=1e-9).log() / 10)
+    torch.testing.assert_close(maps, targets.sqrt(), atol=2e-3, rtol=0.02)  # a target is cut off at three sigma
+    # Who wavers between two places gives each half of the probability.
+    both = places((targets[:, :1] + targets[:, 1:]).clamp(min=1e-9).log() / 10)
+    assert both.amax().item() ** 2 == pytest.approx(targets.amax().item() / 2, rel=0.05)
+
+
+def test_heads_of_places_give_probabilities_alone_and_mixed() -> None:
+    heads = (HEAD, replace(HEAD, dataset="sure", maps="places", kind="simple"))
+    model = small_model(small_spec(heads=heads))
+    images = pictures(3)
+    maps = model(images, "sure")
+    sums = maps.square().sum(dim=(2, 3))
+    torch.testing.assert_close(sums, sums[:1, :1].expand_as(sums))
+    assert bool((maps > 0).all())
+    mixed = model.forward_mixed(images, ["sure", "coco", "sure"])
+    torch.testing.assert_close(torch.stack([mixed[0], mixed[2]]), maps[[0, 2]])
+    torch.testing.assert_close(mixed[1], model(images, "coco")[1])
+    with pytest.raises(UsageError, match=r"kind of maps 'place'.*places"):
+        replace(HEAD, maps="place")  # type: ignore[arg-type]

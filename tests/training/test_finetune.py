@@ -68,7 +68,20 @@ def test_the_plan_follows_from_model_and_labels(model, folder, tmp_path):
     assert config.model.start == str(model)
     assert config.schedule.patience > 0
     assert config.data.holdout == 0.15
+    assert spec.heads[0].maps == "heatmaps"
     assert any("fewer than 500 pictures or 1000 people" in note for note in plan.notes)
+
+
+def test_a_model_of_places_is_tuned_as_one(folder, tmp_path):
+    config = tiny(
+        "model.heads.0.skeleton=coco17", "model.heads.0.dataset=coco", "data.train.0.dataset=coco",
+        "model.heads.0.maps=places",
+    )  # fmt: skip
+    path = tmp_path / "places.safetensors"
+    save_checkpoint(path, create_model(config.model.spec(), seed=5), {"coco": load_skeleton("coco17")})
+    assert load_model(path).model.spec.heads[0].maps == "places"
+    plan = plan_finetuning(folder, tmp_path / "run", model=str(path))
+    assert plan.config.model.spec().heads[0].maps == "places"
 
 
 def test_defaults_by_the_number_of_people():

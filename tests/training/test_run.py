@@ -84,7 +84,7 @@ def test_checkpoints_describe_themselves(tmp_path):
     "changes",
     [
         ("optim.ema=0.9", "optim.freeze_blocks=1"),
-        ("optim.kind=muon", "model.init=structured", "objective.squared=0.0", "objective.cross_entropy=1.0"),
+        ("optim.kind=muon", "model.init=structured", "model.heads.0.maps=places"),
     ],
     ids=["adamw", "muon"],
 )

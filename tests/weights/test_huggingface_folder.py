@@ -201,9 +201,9 @@ def test_damaged_folders(folder):
 
 def test_models_that_do_not_fit_the_layout(tmp_path):
     backbone = replace(foreign.TINY, attention=(Attention(kind="window", window=Size(2, 2)),), stride=8, hidden=300)
-    head = replace(COCO, deconv_width=64)
+    head = replace(COCO, deconv_width=64, maps="places")
     model = random_model(foreign.ModelSpec(name="odd", backbone=backbone, heads=(head,), input_size=foreign.SIZE))
-    with pytest.raises(WeightsError, match=r"windowed attention, stride 8, .* of 300, deconvolutions of 64 channels"):
+    with pytest.raises(WeightsError, match=r"windowed attention, stride 8, .* of 300, maps of places, deconv"):
         save_huggingface(tmp_path / "out", model, COCO17)
     with pytest.raises(WeightsError, match="skeleton 'one' has 1 keypoints, the head for coco 17"):
         save_huggingface(tmp_path / "out", random_model(tiny_spec()), Skeleton("one", ("a",)))

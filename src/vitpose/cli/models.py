@@ -98,6 +98,7 @@ def _print_one(row: "CheckpointRow", path: "Path | None") -> None:
 def _details(row: "CheckpointRow", path: "Path | None") -> list[tuple[str, str]]:
     heads = [
         f"{head.dataset}: {head.keypoints} keypoints, skeleton {head.skeleton}, {head.kind} head, codec {head.codec}"
+        + (", maps of places" if head.maps == "places" else "")
         + (", square boxes" if head.square_box else "")
         for head in row.heads
     ]

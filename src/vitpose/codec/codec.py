@@ -21,15 +21,9 @@ from vitpose.codec.decode import find_keypoints
 from vitpose.codec.flip import merge_flipped
 from vitpose.codec.targets import draw_targets
 from vitpose.core.errors import UsageError, nearest
-from vitpose.core.geometry import Convention, Size
+from vitpose.core.geometry import Convention, Size, sigma_on
 
 Array = Tensor | NDArray[np.generic]
-
-REFERENCE_HEIGHT = 64
-"""Height of the heatmaps that the published sigma of 2 belongs to."""
-
-SMALLEST_SIGMA = 1.0
-"""A Gaussian narrower than this has too few pixels to be read back to a fraction of one."""
 
 
 class HasCodec(Protocol):
@@ -78,8 +72,7 @@ class Codec:
         """Return the codec of a head for the heatmaps of its model.
 
         The published sigma of 2 belongs to heatmaps 64 pixels high (inputs of 256x192); both sigmas grow with the
-        heatmap's height, so that a Gaussian covers the same part of a person: 3 for 96x72 (input 384x288, the value
-        that HRNet uses there), 4.5 for 144x108. They never fall below 1, which only matters for toy inputs.
+        heatmap's height, see ``core.geometry.sigma_on``.
 
         Args:
             head: anything with a ``codec`` attribute that names the convention, usually a ``HeadSpec``.
@@ -87,11 +80,10 @@ class Codec:
             decode_sigma: blur for heatmaps 64 pixels high. A value below 1 asks for the arithmetic of ``transformers``,
                 which does not know about heatmap sizes, and is kept as it is.
         """
-        scale = heatmap_size.height / REFERENCE_HEIGHT
         return cls(
             convention=head.codec,
-            sigma=max(2.0 * scale, SMALLEST_SIGMA),
-            decode_sigma=decode_sigma if decode_sigma < 1 else max(decode_sigma * scale, SMALLEST_SIGMA),
+            sigma=sigma_on(heatmap_size),
+            decode_sigma=decode_sigma if decode_sigma < 1 else sigma_on(heatmap_size, decode_sigma),
         )
 
     def encode(self, xy: Array, visible: Array, crop_size: Size, heatmap_size: Size) -> tuple[Tensor, Tensor]:

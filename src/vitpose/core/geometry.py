@@ -25,6 +25,14 @@ Convention = Literal["udp", "msra"]
 CONTEXT = 1.25
 """How much larger than the box the region is that a ViTPose model was trained to see."""
 
+TARGET_SIGMA = 2.0
+"""Standard deviation of a target Gaussian on heatmaps 64 pixels high, those of the published 256 x 192 models."""
+
+_REFERENCE_HEIGHT = 64
+
+_SMALLEST_SIGMA = 1.0
+"""A Gaussian narrower than this has too few pixels to be read back to a fraction of one."""
+
 _FARTHEST = 1e7
 """No picture has as many pixels on a side; beyond it float32 no longer tells neighbouring pixels apart."""
 
@@ -37,6 +45,15 @@ class Size(NamedTuple):
 
     height: int
     width: int
+
+
+def sigma_on(heatmap: Size, sigma: float = TARGET_SIGMA) -> float:
+    """Return the standard deviation in pixels of ``heatmap`` that ``sigma`` stands for on one 64 pixels high.
+
+    It grows with the height, so that a Gaussian covers the same part of a person: 3 for 96x72 (input 384x288, the value
+    that HRNet uses there), 4.5 for 144x108. It never falls below 1, which only matters for small inputs.
+    """
+    return max(sigma * heatmap.height / _REFERENCE_HEIGHT, _SMALLEST_SIGMA)
 
 
 def as_boxes(boxes: ArrayLike, *, source: str = "boxes") -> NDArray[np.float32]:

@@ -4,11 +4,11 @@ import copy
 import logging
 import os
 import threading
-from typing import Literal, overload
+from typing import Literal, cast, overload
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitpose.core.errors import UsageError, VitPoseError, nearest
 from vitpose.core.geometry import Size
@@ -202,4 +202,21 @@ def _ready(model: VitPose, device: torch.device, dtype: torch.dtype) -> VitPose:
     here = {(tensor.device, tensor.dtype) for tensor in model.parameters()}
     if here == {(device, dtype)} and not any(module.training for module in model.modules()):
         return model
-    return copy.deepcopy(model).to(device=device, dtype=dtype).eval()
+    ready = copy.deepcopy(model).to(device=device, dtype=dtype).eval()
+    if dtype != torch.float32:
+        for head in ready.heads.values():
+            _answer_in_float32(cast(nn.Module, head.out))
+    return ready
+
+
+def _answer_in_float32(last: nn.Module) -> None:
+    """Let a head's last layer compute in float32.
+
+    Maps are read to a hundredth of a pixel, and which of two like peaks is higher decides between places: eight bits do
+    not carry that. On trained weights the 99th percentile of the keypoints' shift halves, for next to no work.
+    """
+    last.float().register_forward_pre_hook(_in_float32)
+
+
+def _in_float32(_layer: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(one.float() for one in given)

@@ -2,10 +2,11 @@
 
 Heads follow Xu et al. 2022 (ViTPose): ``classic`` is two deconvolutions (from Xiao et al. 2018, SimpleBaseline),
 ``simple`` one bilinear enlargement and a convolution. Heatmaps are raw regression outputs: slightly below 0 or above 1
-is normal.
+is normal. Heads of ``places`` end in a softmax over the pixels instead.
 """
 
 import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
@@ -15,9 +16,31 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vitpose.core.errors import UsageError
-from vitpose.core.geometry import Size
+from vitpose.core.geometry import Size, sigma_on
 from vitpose.models.variants import Attention, HeadSpec, ModelSpec, published_spec
 from vitpose.models.vit import Backbone, resize_positions
+
+SHARPNESS = 10.0
+"""Factor before the softmax over places: what a head puts out then stays about as large as a heatmap, up to 1."""
+
+
+def places(raw: Tensor) -> Tensor:
+    """Turn the output of a head of ``places`` into maps that are read like heatmaps.
+
+    For each keypoint, ``softmax(10 raw)`` over all pixels is the probability of its place. It is scaled by the sum of a
+    target Gaussian, so that who is as sure as a target gives height 1. The square root is taken, so that who wavers
+    between places, or is off by as much as labels are, stays above the thresholds that heatmaps are read with.
+
+    Args:
+        raw: ``(batch, keypoints, height, width)``.
+
+    Returns:
+        the same shape, float32, above 0.
+    """
+    height, width = raw.shape[-2:]
+    mass = 2 * math.pi * sigma_on(Size(height, width)) ** 2
+    probability = F.softmax(SHARPNESS * raw.to(torch.float32).flatten(2), dim=2)
+    return (mass * probability).sqrt().reshape(raw.shape)
 
 
 class ClassicHead(nn.Module):
@@ -102,7 +125,12 @@ class VitPose(nn.Module):
         """
         head = self.spec.head(dataset)
         features = self.backbone(images, head.expert).features
-        return cast(Tensor, self.heads[head.dataset](features))
+        return self.finished(self.heads[head.dataset](features), head)
+
+    @staticmethod
+    def finished(raw: Tensor, head: HeadSpec) -> Tensor:
+        """Return the maps of a head from what its layers put out: the same, or places; see ``places``."""
+        return places(raw) if head.maps == "places" else raw
 
     def forward_mixed(self, images: Tensor, datasets: Sequence[str]) -> list[Tensor]:
         """Compute heatmaps where every sample has its own dataset.
@@ -132,7 +160,8 @@ class VitPose(nn.Module):
         found: dict[int, Tensor] = {}
         for name in dict.fromkeys(head.dataset for head in heads):
             rows = [row for row, head in enumerate(heads) if head.dataset == name]
-            found.update(zip(rows, self.heads[name](features[rows]).unbind(), strict=True))
+            maps = self.finished(self.heads[name](features[rows]), self.spec.head(name))
+            found.update(zip(rows, maps.unbind(), strict=True))
         return [found[row] for row in range(len(heads))]
 
     def resized(self, input_size: Size) -> "VitPose":

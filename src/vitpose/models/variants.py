@@ -15,6 +15,7 @@ from vitpose.core.geometry import Convention, Size
 
 AttentionKind = Literal["full", "window", "shifted", "pooled", "shifted+pooled"]
 HeadKind = Literal["classic", "simple"]
+MapKind = Literal["heatmaps", "places"]
 
 
 def _check_choice(what: str, value: str, options: tuple[str, ...]) -> None:
@@ -123,6 +124,8 @@ class HeadSpec:
         keypoints: number of heatmaps.
         kind: ``classic`` (two deconvolutions) or ``simple`` (upsample and one convolution).
         codec: how heatmaps and points relate: ``udp`` (unbiased warp, DARK) or ``msra`` (quarter shift).
+        maps: what its maps are: ``heatmaps`` (regression, as published) or ``places`` (for each keypoint a probability
+            over all pixels, see ``models.pose.places``).
         square_box: the head was trained on square regions stretched to the input (the original MPII heads).
         expert: which expert of the backbone belongs to the head; 0 for dense models.
         deconv_width: channels of the classic head's deconvolutions.
@@ -133,6 +136,7 @@ class HeadSpec:
     keypoints: int
     kind: HeadKind = "classic"
     codec: Convention = "udp"
+    maps: MapKind = "heatmaps"
     square_box: bool = False
     expert: int = 0
     deconv_width: int = 256
@@ -141,10 +145,11 @@ class HeadSpec:
         """Refuse a head that cannot be built.
 
         Raises:
-            UsageError: an unknown kind or codec, or no keypoints.
+            UsageError: an unknown kind, codec or kind of maps, or no keypoints.
         """
         _check_choice("head kind", self.kind, get_args(HeadKind))
         _check_choice("codec", self.codec, get_args(Convention))
+        _check_choice("kind of maps", self.maps, get_args(MapKind))
         if min(self.keypoints, self.deconv_width) < 1:
             raise UsageError(f"the head for {self.dataset!r} needs at least one keypoint and one channel")
 

@@ -66,8 +66,7 @@ def _objective(config: RunConfig, model: VitPose, people: Mapping[str, int]) -> 
         return Masked(model, config.objective.masked, fresh=not config.model.start)
     factors = balance_factors(people, config.objective.balance)
     weighted: dict[str, Skeleton] | None = config.model.skeletons() if config.objective.keypoint_weights else None
-    weights = {"squared": config.objective.squared, "cross_entropy": config.objective.cross_entropy}
-    loss = HeatmapLoss(model.spec, weighted, factors, **weights)
+    loss = HeatmapLoss(model.spec, weighted, factors)
     if kind == "knowledge-token":
         return KnowledgeToken(model, loss)
     if kind == "distill":

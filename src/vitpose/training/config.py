@@ -13,7 +13,7 @@ from vitpose.core.skeleton import Skeleton, load_skeleton
 from vitpose.data.augment import ORIGINAL, Augmentation
 from vitpose.data.readers.read import KINDS
 from vitpose.models.attention import alternate
-from vitpose.models.variants import AttentionKind, BackboneSpec, HeadKind, HeadSpec, ModelSpec
+from vitpose.models.variants import AttentionKind, BackboneSpec, HeadKind, HeadSpec, MapKind, ModelSpec
 from vitpose.training.settings import dump_toml, to_plain
 
 ObjectiveKind = Literal["supervised", "masked", "knowledge-token", "distill"]
@@ -65,6 +65,8 @@ class HeadConfig:
         skeleton: built-in name or path of a TOML file; the number of heatmaps follows from it.
         kind: ``classic`` or ``simple``.
         codec: ``udp`` or ``msra``.
+        maps: ``heatmaps``, learned by the squared distance as in the papers, or ``places``, learned by cross-entropy,
+            which needs far fewer steps on small data, see ``training.supervised``.
         square_box: train on square regions stretched to the input.
         expert: expert of the backbone that belongs to the head.
     """
@@ -73,6 +75,7 @@ class HeadConfig:
     skeleton: str
     kind: HeadKind = "classic"
     codec: Convention = "udp"
+    maps: MapKind = "heatmaps"
     square_box: bool = False
     expert: int = 0
 
@@ -112,6 +115,7 @@ class ModelConfig:
                 keypoints=len(load_skeleton(head.skeleton)),
                 kind=head.kind,
                 codec=head.codec,
+                maps=head.maps,
                 square_box=head.square_box,
                 expert=head.expert,
             )
@@ -225,9 +229,6 @@ class ObjectiveConfig:
         balance: how far training sets of different sizes are evened out: 0 weighs every person the same, which is the
             papers' rule and lets large sets drown small ones; 1 gives every set the same weight.
         keypoint_weights: weigh keypoints as the skeleton says.
-        squared: weight of the mean squared distance of heatmaps, the papers' loss.
-        cross_entropy: weight of the cross-entropy between predicted and target place of each keypoint, see
-            ``training.supervised.HeatmapLoss``; 0 as in the papers.
         masked: options of ``masked``.
         distill: options of ``knowledge-token`` and ``distill``.
     """
@@ -235,8 +236,6 @@ class ObjectiveConfig:
     kind: ObjectiveKind = "supervised"
     balance: float = 0.0
     keypoint_weights: bool = False
-    squared: float = 1.0
-    cross_entropy: float = 0.0
     masked: MaskedConfig = MaskedConfig()
     distill: DistillConfig = DistillConfig()
 
@@ -384,10 +383,6 @@ def _problems(run: RunConfig) -> list[str]:
         (loop.evaluate_every >= 1, f"loop.evaluate_every must be at least 1, not {loop.evaluate_every}"),
         (run.optim.lr > 0, f"optim.lr must be above 0, not {run.optim.lr}"),
         (run.optim.muon_lr > 0, f"optim.muon_lr must be above 0, not {run.optim.muon_lr}"),
-        (
-            objective.squared >= 0 and objective.cross_entropy >= 0 and objective.squared + objective.cross_entropy > 0,
-            "objective.squared and objective.cross_entropy must be at least 0, and one of them above it",
-        ),
         (0 < run.optim.layer_decay <= 1, f"optim.layer_decay must be in 0..1, not {run.optim.layer_decay}"),
         (0 <= run.optim.ema < 1, f"optim.ema must be at least 0 and below 1, not {run.optim.ema}"),
         (0 <= objective.balance <= 1, f"objective.balance must be in 0..1, not {objective.balance}"),

@@ -11,7 +11,8 @@ from vitpose.core.errors import UsageError
 from vitpose.data.batch import Batch
 from vitpose.models.pixels import normalize
 from vitpose.models.pose import VitPose
-from vitpose.training.supervised import HeatmapLoss, Logs, Predictions, features_of, predict
+from vitpose.models.variants import ModelSpec
+from vitpose.training.supervised import HeatmapLoss, Logs, Predictions, features_of, map_distance, predict
 
 
 def frozen(teacher: VitPose) -> VitPose:
@@ -110,7 +111,7 @@ class Distill(nn.Module):
         predictions = predict(self.model, features, batch.datasets)
         total, logs = self.loss(predictions, batch)
         if self.teacher is not None:
-            distance = _distance(self.teacher, images, predictions, batch.datasets)
+            distance = _distance(self.teacher, self.model.spec, images, predictions, batch.datasets)
             logs = logs | {"loss/labels": total.detach(), "loss/teacher": distance.detach()}
             total = total + self.output_weight * distance
         return total, logs
@@ -130,14 +131,19 @@ class Distill(nn.Module):
         return torch.cat(parts)
 
 
-def _distance(teacher: VitPose, images: Tensor, predictions: Predictions, datasets: tuple[str, ...]) -> Tensor:
-    """Return the mean squared distance to the teacher's heatmaps over all keypoints, labelled or not."""
+def _distance(
+    teacher: VitPose, student: ModelSpec, images: Tensor, predictions: Predictions, datasets: tuple[str, ...]
+) -> Tensor:
+    """Return the mean distance to the teacher's maps over all keypoints, labelled or not, as labels are measured."""
+    parts = []
     with torch.no_grad():
         theirs = predict(teacher, features_of(teacher, images, datasets), datasets)
-    parts = [
-        (mine.float() - theirs[name][1].float()).square().mean(dim=(1, 2, 3)).sum()
-        for name, (_, mine) in predictions.items()
-    ]
+    for name, (_, mine) in predictions.items():
+        known = teacher.spec.head(name)
+        wanted = teacher.finished(theirs[name][1], known).float()
+        if (known.maps, student.head(name).maps) == ("places", "places"):
+            wanted = wanted.square()  # the probability itself
+        parts.append(map_distance(mine, wanted, student.head(name)).mean(dim=1).sum())
     return torch.stack(parts).sum() / len(datasets)
 
 

@@ -154,7 +154,7 @@ def _config(name: str, model: str, spec: ModelSpec, skeleton: Path, labels: Labe
                 attention=backbone.attention_of(backbone.depth - 1).kind,
                 window=(backbone.attention_of(0).window.height, backbone.attention_of(0).window.width),
             ),
-            heads=(HeadConfig(dataset=DATASET, skeleton=str(skeleton), kind=first.kind),),
+            heads=(HeadConfig(dataset=DATASET, skeleton=str(skeleton), kind=first.kind, maps=first.maps),),
         ),
         data=DataConfig(train=(_set(labels.train),), validation=validation, holdout=held, workers=2),
         # The learning rate of the papers, scaled with the square root of the batch (512 there).

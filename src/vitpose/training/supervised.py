@@ -1,4 +1,4 @@
-"""Heatmap regression: the objective every pose model is trained with, for one dataset or several at once."""
+"""Maps against labels: the objective every pose model is trained with, for one dataset or several at once."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,28 +10,26 @@ from vitpose.codec.codec import Codec
 from vitpose.core.skeleton import Skeleton
 from vitpose.data.batch import Batch
 from vitpose.models.pixels import normalize
-from vitpose.models.pose import VitPose
-from vitpose.models.variants import ModelSpec
+from vitpose.models.pose import SHARPNESS, VitPose
+from vitpose.models.variants import HeadSpec, ModelSpec
 
 Logs = dict[str, Tensor]
 Predictions = dict[str, tuple[list[int], Tensor]]
 
 
-SHARPNESS = 10.0
-"""Factor on heatmaps before the softmax of the cross-entropy: they then stay about as large as targets, up to 1."""
-
-
 class HeatmapLoss(nn.Module):
-    """Mean squared distance between predicted and target heatmaps, labelled keypoints only.
+    """Distance between predicted and target maps, labelled keypoints only.
 
-    For each person the mean runs over *all* keypoints and pixels, labelled or not, as in the original release, so a
-    person with few labels pulls less. Each person's mean is then weighed by the dataset's factor.
+    ``heatmaps`` are measured by the mean squared distance (Xiao et al. 2018). For each person the mean runs over *all*
+    keypoints and pixels, labelled or not, as in the original release, so a person with few labels pulls less.
 
-    With a weight for it the cross-entropy between places is added: the target heatmap, scaled to sum 1, against
-    ``softmax(10 heatmap)``. While a model knows nothing yet, the squared distance hardly tells a wrong place from none
-    and training from nothing stays at the mean pose for long; the cross-entropy does tell them apart. Its best maps are
-    logarithms of the target, not the target: their peaks lie in the same place, their heights mean something else, and
-    ``p_correct`` must be calibrated for them as for any model.
+    ``places`` are measured by the cross-entropy, in nats, between the target, scaled to sum 1, and the predicted
+    probability of each pixel. While a model knows nothing yet, the squared distance hardly tells a wrong place from
+    none and training from nothing stays at the mean pose for long; the cross-entropy does tell them apart
+    (``docs/decisions/006-from-nothing-on-small-data.md``). A person's mean runs over all keypoints here, too.
+
+    Each person's mean is weighed by the dataset's factor. The two distances are of different size: sets whose heads
+    differ in their maps need factors of their own.
     """
 
     def __init__(
@@ -39,9 +37,6 @@ class HeatmapLoss(nn.Module):
         spec: ModelSpec,
         skeletons: Mapping[str, Skeleton] | None = None,
         factors: Mapping[str, float] | None = None,
-        *,
-        squared: float = 1.0,
-        cross_entropy: float = 0.0,
     ) -> None:
         """Prepare codecs and weights.
 
@@ -49,14 +44,11 @@ class HeatmapLoss(nn.Module):
             spec: the model whose heads are trained.
             skeletons: by dataset, to weigh keypoints as they say; None weighs all the same.
             factors: weight of one person of each dataset, see ``balance_factors``; 1 where nothing is said.
-            squared: weight of the squared distance.
-            cross_entropy: weight of the cross-entropy between places.
         """
         super().__init__()
-        self._squared, self._cross_entropy = squared, cross_entropy
         self._crop, self._heatmap = spec.input_size, spec.heatmap_size
         self._codecs = {head.dataset: Codec.for_head(head, spec.heatmap_size) for head in spec.heads}
-        self._keypoints = {head.dataset: head.keypoints for head in spec.heads}
+        self._heads = {head.dataset: head for head in spec.heads}
         self._factors = dict(factors or {})
         self._keypoint_weights = {
             name: torch.tensor(skeleton.weights) for name, skeleton in (skeletons or {}).items() if skeleton.weights
@@ -79,38 +71,39 @@ class HeatmapLoss(nn.Module):
         """Return the weighed distance of each of the people ``rows`` of ``batch``, ``(people,)`` float32.
 
         Args:
-            heatmaps: ``(people, keypoints, height, width)``, predictions for ``rows``.
+            heatmaps: ``(people, keypoints, height, width)``, what the head's layers put out for ``rows``.
             batch: crops and labels.
             dataset: which head the predictions are of.
             rows: positions in the batch.
         """
-        keypoints = self._keypoints[dataset]
+        head = self._heads[dataset]
         whole = len(rows) == len(batch.datasets)
         xy, visible = (part if whole else part[list(rows)] for part in (batch.xy, batch.weights))
         targets, weights = self._codecs[dataset].encode(
-            xy[:, :keypoints], visible[:, :keypoints], self._crop, self._heatmap
+            xy[:, : head.keypoints], visible[:, : head.keypoints], self._crop, self._heatmap
         )
         if dataset in self._keypoint_weights:
             weights = weights * self._keypoint_weights[dataset].to(weights)
         # The weights are applied to (people, keypoints) numbers instead of to the maps: the same sum, one pass less.
-        distance = self._squared * (heatmaps.float() - targets).square().mean(dim=(2, 3))
-        if self._cross_entropy:
-            distance = distance + self._cross_entropy * place_entropy(heatmaps.float(), targets)
+        distance = map_distance(heatmaps, targets, head)
         return (distance * weights.square()).mean(dim=1) * self._factors.get(dataset, 1.0)
 
 
-def place_entropy(heatmaps: Tensor, targets: Tensor) -> Tensor:
-    """Return the ``(people, keypoints)`` cross-entropy between target and predicted place, in nats.
+def map_distance(raw: Tensor, targets: Tensor, head: HeadSpec) -> Tensor:
+    """Return the ``(people, keypoints)`` distance between what a head's layers put out and target maps, by its kind.
 
-    A target without mass, of a keypoint that is not there, gives 0.
+    A target without mass, of a keypoint that is not there, gives 0 for places.
 
     Args:
-        heatmaps: ``(people, keypoints, height, width)`` predicted.
-        targets: the same shape, at least 0.
+        raw: ``(people, keypoints, height, width)``.
+        targets: the same shape.
+        head: says what its maps are.
     """
-    wanted = targets.flatten(2)
+    if head.maps == "heatmaps":
+        return (raw.float() - targets).square().mean(dim=(2, 3))
+    wanted = targets.flatten(2).clamp(min=0)
     wanted = wanted / wanted.sum(dim=2, keepdim=True).clamp(min=1e-6)
-    return -(wanted * F.log_softmax(SHARPNESS * heatmaps.flatten(2), dim=2)).sum(dim=2)
+    return -(wanted * F.log_softmax(SHARPNESS * raw.float().flatten(2), dim=2)).sum(dim=2)
 
 
 def balance_factors(people: Mapping[str, int], balance: float) -> dict[str, float]:
@@ -159,7 +152,10 @@ def features_of(model: VitPose, images: Tensor, datasets: Sequence[str], extra_t
 
 
 def predict(model: VitPose, features: Tensor, datasets: Sequence[str]) -> Predictions:
-    """Run every head on the features of its own samples: positions and heatmaps by dataset."""
+    """Run every head's layers on the features of its own samples: positions and their output by dataset.
+
+    Heads of places are left without their softmax, which the loss takes in a form that does not underflow.
+    """
     rows = rows_by_dataset(datasets)
     return {name: (own, model.heads[name](features if len(rows) == 1 else features[own])) for name, own in rows.items()}
 

@@ -219,6 +219,7 @@ def _check_fits(spec: ModelSpec, head: HeadSpec, skeleton: Skeleton) -> None:
         f"patch {backbone.patch}": backbone.patch != 16,
         f"a feed-forward width of {backbone.hidden_width}": backbone.hidden_width % backbone.width != 0,
         "a single expert": backbone.experts == 1,
+        "maps of places": head.maps != "heatmaps",
         f"deconvolutions of {head.deconv_width} channels": head.kind == "classic" and head.deconv_width != 256,
     }
     odd = [reason for reason, there in reasons.items() if there]
