@@ -198,7 +198,10 @@ def _shape(path: Path) -> dict[str, Any]:
         "depth": backbone.depth,
         "heads": backbone.heads,
         "input_size": list(model.spec.input_size),
-        "decoders": {head.dataset: f"{head.kind}, {head.codec}, {head.keypoints} points" for head in model.spec.heads},
+        "decoders": {
+            head.dataset: f"{head.kind}, {head.codec}, {head.maps}, {head.keypoints} points"
+            for head in model.spec.heads
+        },
         "parameters": sum(one.numel() for one in model.parameters()),
     }
 
