@@ -97,7 +97,21 @@ def skeletons(result: Result) -> str:
             row = starts.get(start)
             cells += ["", ""] if row is None else [f"{row['before']['all']:.1f}", f"{row['after']['all']:.1f}"]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(line for name, starts in result["sets"].items() for line in _keypoints(name, starts))])
+
+
+def _keypoints(name: str, starts: Result) -> list[str]:
+    """One table a set, folded away: every keypoint's error."""
+    columns = [(start, when) for start in ("human", "random") if start in starts for when in ("before", "after")]
+    guess = next(iter(starts.values()))["guess"]
+    titles = ["keypoint", "median pose", *(f"{start}: {when}" for start, when in columns)]
+    lines = ["", f"<details><summary>{name}, keypoint by keypoint</summary>", "", f"| {' | '.join(titles)} |"]
+    lines.append("|---" * len(titles) + "|")
+    for keypoint in (key for key in guess if key != "all"):
+        values = [starts[start][when].get(keypoint) for start, when in columns]
+        shown = [f"{guess[keypoint]:.1f}", *("" if value is None else f"{value:.1f}" for value in values)]
+        lines.append(f"| {keypoint} | {' | '.join(shown)} |")
+    return [*lines, "", "</details>"]
 
 
 def memory(result: Result) -> str:

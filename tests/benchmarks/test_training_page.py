@@ -52,12 +52,14 @@ def test_a_set_with_one_start_leaves_the_other_empty():
         "keypoints": 5,
         "training": 30,
         "tested": 10,
-        "guess": {"all": 9},
-        "before": {"all": 30},
-        "after": {"all": 4},
+        "guess": {"all": 9, "head": 8, "wing": 10},
+        "before": {"all": 30, "head": 28, "wing": 32},
+        "after": {"all": 4, "head": 3},
     }
     table = training.skeletons({"model": "m", "bound": 10, "sets": {"bee": {"human": row}}})
-    assert table.splitlines()[-1] == "| bee | 5 | 30 / 10 | 9.0 | 30.0 | 4.0 |  |  |"
+    assert "| bee | 5 | 30 / 10 | 9.0 | 30.0 | 4.0 |  |  |" in table.splitlines()
+    assert "| keypoint | median pose | human: before | human: after |" in table.splitlines()
+    assert table.splitlines()[-4:] == ["| head | 8.0 | 28.0 | 3.0 |", "| wing | 10.0 | 32.0 |  |", "", "</details>"]
 
 
 @pytest.mark.parametrize("name", training.TABLES)
