@@ -58,6 +58,17 @@ def test_smaller_precisions(model, exported, to, precision, tolerance):
     check_engine(exported(to, precision), model, "coco", tolerance)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_int8_leaves_the_softmax_of_places_alone(model, exported, to):
+    """In 8 bits one pixel's part of a probability is zero, and every keypoint would lie in the corner."""
+    pytest.importorskip("nncf")
+    path = exported(to, "int8", dataset="aic")
+    crops = tiny_crops(5, seed=5)
+    found, expected = open_exported(path)(crops), EagerEngine(model, device="cpu", dataset="aic")(crops)
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.9
+
+
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
 def test_each_dataset_exports_its_own_head_and_expert(model, exported, to):
     check_engine(exported(to, dataset="aic"), model, "aic", 1e-5)

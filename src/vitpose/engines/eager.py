@@ -213,7 +213,7 @@ def _answer_in_float32(last: nn.Module) -> None:
     """Let a head's last layer compute in float32.
 
     Maps are read to a hundredth of a pixel, and which of two like peaks is higher decides between places: eight bits do
-    not carry that. On the embedded model the 99th percentile of the keypoints' shift falls from 1.1 to 0.7 heatmap pixels.
+    not carry that. The 99th percentile of the keypoints' shift of the embedded model falls from 1.1 to 0.7 pixels.
     """
     last.float().register_forward_pre_hook(_in_float32)
 

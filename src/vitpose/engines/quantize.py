@@ -69,7 +69,7 @@ def quantize_graph(graph: Any, crops: Crops, excess: Score) -> tuple[Any, tuple[
             drop_type=nncf.DropType.ABSOLUTE,
             subset_size=len(items),
             model_type=nncf.ModelType.TRANSFORMER,
-            ignored_scope=nncf.IgnoredScope(names=_decoding(graph), validate=False),
+            ignored_scope=nncf.IgnoredScope(names=_kept_exact(graph), validate=False),
             advanced_accuracy_restorer_parameters=settings,
         )
     return quantised, tuple(sorted(before - _quantised(quantised)))
@@ -88,37 +88,71 @@ def _is_openvino(graph: Any) -> bool:
     return hasattr(graph, "get_ops")
 
 
-def _decoding(graph: Any) -> list[str]:
-    """Return the names of all operations after the heatmaps and of the one that makes them; none without decoding.
+_SOFTMAX = "Softmax"
+_HEAVY = ("MatMul", "Gemm", "Conv", "ConvTranspose", "Convolution", "ConvolutionBackpropData")
 
-    Decoding is exact arithmetic and stays as it is; and OpenVINO would carry the scale of an int8 layer into it.
+
+def _kept_exact(graph: Any) -> list[str]:
+    """Return the names of operations that are never quantised; none where a head's last layer gives the only output.
+
+    What follows a head's last layer, a softmax over places or decoding, is exact arithmetic: in steps of 1/255 the
+    probability of one pixel among a thousand is zero. The layer itself stays, too, for OpenVINO would carry its scale
+    into what follows.
     """
-    if _is_openvino(graph):
-        return _openvino_after(graph)
-    reached, names = {HEATMAPS}, []
+    return _openvino_exact(graph) if _is_openvino(graph) else _onnx_exact(graph)
+
+
+def _onnx_exact(graph: Any) -> list[str]:
+    makers = {output: node for node in graph.graph.node for output in node.output}
+    last: list[Any] = []  # from the heatmaps back to the layer that makes them
+    waiting = [makers[HEATMAPS]]
+    while waiting:
+        node = waiting.pop()
+        last.append(node)
+        if node.op_type not in _HEAVY:
+            waiting += [makers[name] for name in node.input if name in makers and makers[name].op_type != "Constant"]
+    reached, after = {HEATMAPS}, []
     for node in graph.graph.node:  # in order of computation
         if reached.intersection(node.input):
             reached.update(node.output)
-            names.append(node.name)
-    return [*names, *(node.name for node in graph.graph.node if HEATMAPS in node.output)] if names else []
+            after.append(node)
+    plain = not after and not any(node.op_type == _SOFTMAX for node in last)
+    return [] if plain else list(dict.fromkeys(node.name for node in (*last, *after)))
 
 
-def _openvino_after(graph: Any) -> list[str]:
+def _openvino_exact(graph: Any) -> list[str]:
     start = next(output for output in graph.outputs if HEATMAPS in output.get_names())
     maker = start.get_node().input(0).get_source_output().get_node()
-    waiting = [maker]
-    seen: dict[str, None] = {}
+    last = _reached([maker], _sources)
+    after = _reached(_targets(maker), _targets)
+    plain = not after and not any(node.get_type_name() == _SOFTMAX for node in last)
+    return [] if plain else list(dict.fromkeys(node.get_friendly_name() for node in (*last, *after)))
+
+
+def _reached(nodes: list[Any], following: Callable[[Any], list[Any]]) -> list[Any]:
+    """Return all nodes that are reached from some, these included."""
+    found: dict[str, Any] = {}
+    waiting = list(nodes)
     while waiting:
-        for output in waiting.pop().outputs():
-            for target in output.get_target_inputs():
-                node = target.get_node()
-                if node.get_type_name() != "Result" and node.get_friendly_name() not in seen:
-                    seen[node.get_friendly_name()] = None
-                    waiting.append(node)
-    return [*seen, maker.get_friendly_name()] if seen else []
+        node = waiting.pop()
+        if node.get_friendly_name() not in found:
+            found[node.get_friendly_name()] = node
+            waiting += following(node)
+    return list(found.values())
 
 
-_HEAVY = ("MatMul", "Gemm", "Conv", "ConvTranspose", "Convolution", "ConvolutionBackpropData")
+def _sources(node: Any) -> list[Any]:
+    """Return what a node reads, except constants; nothing for a layer, where the way back ends."""
+    if node.get_type_name() in _HEAVY:
+        return []
+    read = [node.input(place).get_source_output().get_node() for place in range(node.get_input_size())]
+    return [one for one in read if one.get_type_name() != "Constant"]
+
+
+def _targets(node: Any) -> list[Any]:
+    """Return what reads a node, except results."""
+    readers = [target.get_node() for output in node.outputs() for target in output.get_target_inputs()]
+    return [one for one in readers if one.get_type_name() != "Result"]
 
 
 def _weighted(graph: Any) -> set[str]:
