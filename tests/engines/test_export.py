@@ -20,6 +20,7 @@ from vitpose.engines.eager import EagerEngine
 from vitpose.engines.export import Limits, Target, export, open_exported
 from vitpose.engines.onnxruntime import OnnxRuntimeEngine
 from vitpose.engines.openvino import OpenVinoEngine
+from vitpose.engines.quantize import quantize_graph
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -67,6 +68,29 @@ def test_int8_leaves_the_softmax_of_places_alone(model, exported, to):
     crops = tiny_crops(5, seed=5)
     found, expected = open_exported(path)(crops), EagerEngine(model, device="cpu", dataset="aic")(crops)
     assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_layers_go_back_to_higher_precision_until_the_limit_is_kept(exported, to):
+    pytest.importorskip("nncf")
+    import onnx
+    import openvino
+
+    path, pixels = exported(to), tiny_crops(20, seed=3)
+    exact = open_exported(path)(pixels)
+    graph = onnx.load(str(path)) if to == "onnx" else openvino.Core().read_model(str(path))
+    errors: list[float] = []
+
+    def error(heatmaps: np.ndarray, count: int) -> float:
+        errors.append(float(np.square(heatmaps - exact[:count]).mean()))
+        return errors[-1]
+
+    _, none = quantize_graph(graph, pixels, lambda heatmaps, count: 0 * error(heatmaps, count))
+    _, some = quantize_graph(graph, pixels, lambda heatmaps, count: 1.4 * error(heatmaps, count) / errors[0])
+    assert min(errors) <= errors[0] / 1.4
+    _, every = quantize_graph(graph, pixels, lambda *_: 2.0)
+    assert set(none) < set(some) < set(every)
 
 
 @pytest.mark.parametrize("to", ["onnx", "openvino"])
