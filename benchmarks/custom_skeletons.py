@@ -131,6 +131,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with bee, fly, mouse_mirror, mouse_reaching")
     parser.add_argument("--model", type=Path, required=True, help="checkpoint of a human model; its size is used")
     parser.add_argument("--sets", nargs="*", default=list(ANIMALS), choices=list(ANIMALS))
+    parser.add_argument("--starts", nargs="*", default=list(STARTS), choices=STARTS, help="weights to begin with")
     parser.add_argument("--steps", type=int, default=0, help="bound on the length; 0 for what the command plans")
     parser.add_argument("--out", type=Path, default=Path("runs/skeletons"), help="folder of sets and runs")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -144,7 +145,7 @@ def main() -> None:
         result = {"model": chosen.model.name, "weights": digest, "bound": chosen.steps, "sets": {}}
     runs = chosen.out / f"{digest}-{chosen.steps}"
     for name in chosen.sets:
-        for start in STARTS:
+        for start in chosen.starts:
             if start not in result["sets"].setdefault(name, {}):
                 result["sets"][name][start] = study(name, start, chosen, runs / f"{name}-{start}")
                 write_result(NAME, "how well does fine-tuning learn a skeleton of one's own?", result)
