@@ -114,7 +114,6 @@ class _OpenVino:
 
     def __init__(self, graph: Any, crops: Crops) -> None:
         self._openvino: Any = require("openvino", "openvino", "quantising to int8")
-        self._width = 1
         # Weights stay as they are until it is known which are kept.
         self._graph = _rounded(graph, crops, backend_params={"compress_weights": False})
         rounded = _quantised(self._graph)
@@ -135,7 +134,7 @@ class _OpenVino:
         return graph
 
     def run(self, graph: Any, crops: Crops) -> Maps:
-        compiled = compile_graph(self._openvino, graph, "int8", threads=usable_cores(), width=self._width)
+        compiled = compile_graph(self._openvino, graph, "int8", threads=usable_cores(), width=1)
         return np.concatenate([np.array(compiled(crop[None])[HEATMAPS]) for crop in crops])
 
 
