@@ -9,7 +9,7 @@ import pytest
 from tiny_runs import tiny
 from typer.testing import CliRunner
 
-from vitpose.core.errors import InputError, UsageError
+from vitpose.core.errors import InputError, UsageError, WeightsError
 from vitpose.core.skeleton import load_skeleton
 from vitpose.metrics.calibration import Calibration
 from vitpose.models.pose import create_model
@@ -161,3 +161,16 @@ def test_usage_errors_say_what_to_do(words, message):
     result = invoke(*words)
     assert isinstance(result.exception, UsageError)
     assert message in str(result.exception)
+
+
+def test_without_a_network_the_model_that_is_at_hand_is_named(folder, tmp_path, monkeypatch):
+    def nowhere(*_given, **_settings):
+        raise WeightsError("cannot get it")
+
+    monkeypatch.setattr("vitpose.training.finetune.load_model", nowhere)
+    result = invoke("finetune", "--data", str(folder), "--out", str(tmp_path / "run"))
+    assert isinstance(result.exception, WeightsError)
+    assert "--model embedded" in str(result.exception)
+    assert not (tmp_path / "run").exists()
+    asked = invoke("finetune", "--data", str(folder), "--out", str(tmp_path / "run"), "--model", "vitpose-l")
+    assert str(asked.exception) == "cannot get it"

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitpose.core.errors import UsageError
+from vitpose.core.errors import UsageError, WeightsError
 
 if TYPE_CHECKING:
     from vitpose.training.config import RunConfig
 
 FINETUNE = "finetune"
+
+_START = "vitpose-b"
+"""What fine-tuning starts from where nothing is said."""
 
 _RECIPE = typer.Argument(
     help="A recipe (see --list), a .toml file, or `finetune` for your own pictures.", show_default=False
@@ -87,7 +90,14 @@ def _planned(
 
     if data is None:
         raise UsageError("finetune needs --data FOLDER with pictures and a COCO JSON")
-    plan = plan_finetuning(data, out, model=model or "vitpose-b", annotations=annotations, changes=changes)
+    try:
+        plan = plan_finetuning(data, out, model=model or _START, annotations=annotations, changes=changes)
+    except WeightsError as error:
+        if model is not None:
+            raise
+        raise WeightsError(
+            f"{error}; or start from the small model that comes with the package: --model embedded"
+        ) from error
     for note in plan.notes:
         typer.echo(note, err=True)
     return plan.config

@@ -84,11 +84,11 @@ def plan_finetuning(
     people = labelled.for_training()
     if not len(people):
         raise InputError(f"{labels.train}: nobody in it has a labelled keypoint, so there is nothing to learn from")
+    spec = load_model(model).model.spec
     target = Path(out)
     skeleton = replace(labelled.skeleton, name=_simple(labelled.skeleton.name))
     skeleton_file = target / "skeleton.toml"
     atomic_write_text(skeleton_file, dump_toml(skeleton.to_dict()))
-    spec = load_model(model).model.spec
     config = _config(target.name or "finetune", model, spec, skeleton_file, labels, people)
     if changes:
         config = parse_config(config.to_toml(), "the planned settings", changes)
