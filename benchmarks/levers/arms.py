@@ -13,7 +13,7 @@ RECIPE = "lspet-ti-128x96"
 
 PRETRAINED = "model.start={pretraining}"
 MUON = "optim.kind=muon"
-"""Of every arm outside the lever ``start``: in so few passes AdamW stays too near the mean pose to tell arms apart."""
+"""Of every arm outside the lever ``start``: it gets further than AdamW in few passes, so arms have room to differ."""
 
 FULL = "stride 8, full attention"
 
