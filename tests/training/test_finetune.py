@@ -168,9 +168,19 @@ def test_without_a_network_the_model_that_is_at_hand_is_named(folder, tmp_path, 
         raise WeightsError("cannot get it")
 
     monkeypatch.setattr("vitpose.training.finetune.load_model", nowhere)
+    monkeypatch.setattr("vitpose.weights.catalog.is_on_disk", lambda _row: tmp_path)
     result = invoke("finetune", "--data", str(folder), "--out", str(tmp_path / "run"))
     assert isinstance(result.exception, WeightsError)
     assert "--model embedded" in str(result.exception)
     assert not (tmp_path / "run").exists()
     asked = invoke("finetune", "--data", str(folder), "--out", str(tmp_path / "run"), "--model", "vitpose-l")
     assert str(asked.exception) == "cannot get it"
+    monkeypatch.setattr("vitpose.weights.catalog.is_on_disk", lambda _row: None)
+    bare = invoke("finetune", "--data", str(folder), "--out", str(tmp_path / "run"))
+    assert str(bare.exception) == "cannot get it"
+
+
+def test_a_wrong_setting_leaves_nothing(model, folder, tmp_path):
+    words = ("--data", str(folder), "--out", str(tmp_path / "run"), "--model", str(model), "--set", "bogus.key=1")
+    assert isinstance(invoke("finetune", *words).exception, UsageError)
+    assert not (tmp_path / "run").exists()

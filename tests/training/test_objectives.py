@@ -34,6 +34,18 @@ def model_of(*changes: str, seed: int = 0):
     return create_model(tiny("model.backbone.drop_path=0.0", *changes).model.spec(), seed=seed)
 
 
+def descend(objective, optimizer, batch, *, steps):
+    """Take some steps and return each one's loss and logs as numbers."""
+    found = []
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss, logs = objective(batch)
+        loss.backward()
+        optimizer.step()
+        found.append({name: value.item() for name, value in {"loss": loss, **logs}.items()})
+    return found
+
+
 def test_loss_is_the_mean_over_everything_as_the_paper_has_it():
     model, batch = model_of(), batch_of(3)
     weights = batch.weights.clone()
@@ -146,16 +158,8 @@ def test_knowledge_token_is_all_that_learns_and_it_lowers_the_teachers_loss():
     objective.train()
     assert not teacher.training
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
-    optimizer = torch.optim.Adam([objective.token], lr=0.05)
-    batch = batch_of(6)
-    losses = []
-    for _ in range(20):
-        optimizer.zero_grad()
-        loss, _ = objective(batch)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0]
+    logs = descend(objective, torch.optim.Adam([objective.token], lr=0.05), batch_of(6), steps=20)
+    assert logs[-1]["loss"] < logs[0]["loss"]
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
 
 
@@ -174,15 +178,8 @@ def test_a_student_of_places_learns_the_teachers_places(teachers):
     student, teacher = model_of(PLACES, seed=1), model_of(f"model.heads.0.maps={teachers}", seed=2)
     batch = replace(batch_of(4), weights=torch.zeros(4, 14))
     objective = Distill(student, HeatmapLoss(student.spec), teacher=teacher)
-    optimizer = torch.optim.SGD(student.parameters(), lr=0.02)
-    found = []
-    for _ in range(8):
-        optimizer.zero_grad()
-        loss, logs = objective(batch)
-        loss.backward()
-        optimizer.step()
-        found.append(logs["loss/teacher"].item())
-    assert found[-1] < found[0]
+    logs = descend(objective, torch.optim.SGD(student.parameters(), lr=0.02), batch, steps=8)
+    assert logs[-1]["loss/teacher"] < logs[0]["loss/teacher"]
     images = normalize(batch.crops)
     wanted = teacher(images).detach().clamp(min=0).flatten(2)
     wanted = wanted.square() if teachers == "places" else wanted

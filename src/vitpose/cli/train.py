@@ -87,13 +87,14 @@ def _planned(
     data: Path | None, model: str | None, annotations: Path | None, out: Path, changes: tuple[str, ...]
 ) -> "RunConfig":
     from vitpose.training.finetune import plan_finetuning
+    from vitpose.weights.catalog import find_model, is_on_disk
 
     if data is None:
         raise UsageError("finetune needs --data FOLDER with pictures and a COCO JSON")
     try:
         plan = plan_finetuning(data, out, model=model or _START, annotations=annotations, changes=changes)
     except WeightsError as error:
-        if model is not None:
+        if model is not None or is_on_disk(find_model("embedded")) is None:
             raise
         raise WeightsError(
             f"{error}; or start from the small model that comes with the package: --model embedded"

@@ -88,10 +88,11 @@ def plan_finetuning(
     target = Path(out)
     skeleton = replace(labelled.skeleton, name=_simple(labelled.skeleton.name))
     skeleton_file = target / "skeleton.toml"
-    atomic_write_text(skeleton_file, dump_toml(skeleton.to_dict()))
     config = _config(target.name or "finetune", model, spec, skeleton_file, labels, people)
     if changes:
         config = parse_config(config.to_toml(), "the planned settings", changes)
+    # Last, so that nothing is left where a model or a setting is wrong.
+    atomic_write_text(skeleton_file, dump_toml(skeleton.to_dict()))
     return Plan(config, _notes(labelled, people, skeleton, config))
 
 
