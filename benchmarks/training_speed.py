@@ -1,6 +1,7 @@
 """How fast is training against the same model from `transformers` in a plain loop?
 
     python benchmarks/training_speed.py --data FOLDER [--model vitpose-s] [--batch 16] [--threads 2] [--repeats 5]
+    python benchmarks/training_speed.py --data FOLDER --device cuda --model vitpose-b --batch 64
 
 Both sides train the same architecture (classic head, 256x192, no stochastic depth) on the same real people, from
 pictures on disk to moved weights: read, crop, make targets, forward, backward, clip, AdamW. The plain loop is what one
@@ -47,7 +48,9 @@ from vitpose.training.step import Stepper
 STEPS = 2
 
 
-def ours(spec: ModelSpec, people: LabelledSet, batch: int, workers: int, *, bf16: bool) -> Callable[[], None]:
+def ours(
+    spec: ModelSpec, people: LabelledSet, batch: int, workers: int, device: torch.device, *, bf16: bool
+) -> Callable[[], None]:
     """One turn of this package's own loop: ``STEPS`` steps."""
     backbone = spec.backbone
     config = RunConfig(
@@ -60,7 +63,7 @@ def ours(spec: ModelSpec, people: LabelledSet, batch: int, workers: int, *, bf16
         data=DataConfig(train=(SetConfig(dataset="coco", images=""),)),
         loop=LoopConfig(batch_size=batch, precision="bf16" if bf16 else "fp32"),
     )
-    accelerator = make_accelerator(config, cpu=True)
+    accelerator = make_accelerator(config, cpu=device.type == "cpu")
     model, _ = build_model(config)
     objective = build_objective(config, model, {"coco": len(people)})
     optimizer = make_optimizer(objective, config.optim, backbone.depth)
@@ -81,12 +84,12 @@ def ours(spec: ModelSpec, people: LabelledSet, batch: int, workers: int, *, bf16
     def turn() -> None:
         for _ in range(STEPS):
             step, people_of_step = next(stream)
-            stepper(people_of_step, step)
+            stepper(people_of_step.to(device), step)
 
     return turn
 
 
-def plain(spec: ModelSpec, people: LabelledSet, batch: int, *, bf16: bool) -> Callable[[], None]:
+def plain(spec: ModelSpec, people: LabelledSet, batch: int, device: torch.device, *, bf16: bool) -> Callable[[], None]:
     """One turn of a plain loop around `transformers`: ``STEPS`` steps."""
     from transformers import VitPoseBackboneConfig, VitPoseConfig, VitPoseForPoseEstimation
     from transformers.models.vitpose.image_processing_pil_vitpose import VitPoseImageProcessorPil
@@ -102,6 +105,7 @@ def plain(spec: ModelSpec, people: LabelledSet, batch: int, *, bf16: bool) -> Ca
     model = VitPoseForPoseEstimation(
         VitPoseConfig(backbone_config=backbone, num_labels=17, use_simple_decoder=False, scale_factor=4)
     ).train()
+    model.to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, weight_decay=0.1)
     processor = VitPoseImageProcessorPil()
     order = iter(np.random.default_rng(0).integers(0, len(people), 100_000))
@@ -112,14 +116,17 @@ def plain(spec: ModelSpec, people: LabelledSet, batch: int, *, bf16: bool) -> Ca
             images = [read_image(record.image) for record in records]
             boxes = [[xyxy_to_xywh(record.box).tolist()] for record in records]
             pixels = processor(images, boxes=boxes, return_tensors="pt")["pixel_values"]
-            targets, weights = targets_of(records, spec.input_size, spec.heatmap_size)
+            labels = targets_of(records, spec.input_size, spec.heatmap_size)
+            targets, weights = (part.to(device) for part in labels)
             optimizer.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                heatmaps = model(pixels).heatmaps
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                heatmaps = model(pixels.to(device)).heatmaps
             loss = ((heatmaps.float() - targets) * weights[..., None, None]).square().mean()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
 
     return turn
 
@@ -135,31 +142,35 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, required=True, help="folder with coco/person_keypoints_train.json")
     parser.add_argument("--model", default="vitpose-s")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--repeats", type=int, default=3)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(0)
+    device = torch.device(chosen.device)
+    given = (chosen.batch, chosen.threads, device)
     people = read_labelled("coco", chosen.data / "coco" / "person_keypoints_train.json").for_training()
     spec = published_spec(chosen.model)
     spec = replace(spec, backbone=replace(spec.backbone, drop_path=0.0))
     sides = {
-        "vitpose, float32": ours(spec, people, chosen.batch, chosen.threads, bf16=False),
-        "vitpose, bf16": ours(spec, people, chosen.batch, chosen.threads, bf16=True),
-        "transformers, float32": plain(spec, people, chosen.batch, bf16=False),
-        "transformers, bf16": plain(spec, people, chosen.batch, bf16=True),
+        "vitpose, float32": ours(spec, people, *given, bf16=False),
+        "vitpose, bf16": ours(spec, people, *given, bf16=True),
+        "transformers, float32": plain(spec, people, chosen.batch, device, bf16=False),
+        "transformers, bf16": plain(spec, people, chosen.batch, device, bf16=True),
     }
     seconds = interleaved(sides, repeats=chosen.repeats)
     full, half, plain_full, plain_half = (seconds[name] for name in sides)
     count = STEPS * chosen.batch
     write_result(
-        f"training_speed_{chosen.model.removeprefix('vitpose-')}",
-        "training on the CPU: times faster than the same model from transformers in a plain loop",
+        f"training_speed_{chosen.model.removeprefix('vitpose-')}" + ("_gpu" if device.type == "cuda" else ""),
+        "training: times faster than the same model from transformers in a plain loop",
         {
             "model": chosen.model,
             "batch": chosen.batch,
             "threads": chosen.threads,
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "ratio_to_plain_loop": median_ratio(plain_full, half),
             "ratio_with_both_in_float32": median_ratio(plain_full, full),
             "ratio_with_both_in_bf16": median_ratio(plain_half, half),

@@ -137,9 +137,14 @@ def speed(result: Result) -> str:
     )
     said = [f"{result[key]['median']:.2f} times {words}" for words, key in pairs]
     return (
-        f"{result['model']}, batch {result['batch']}, {result['threads']} CPU thread(s), as fast as a plain loop around"
+        f"{result['model']}, batch {result['batch']}, {_where(result)}, as fast as a plain loop around"
         f" `transformers`: {'; '.join(said)}."
     )
+
+
+def _where(result: Result) -> str:
+    device = result.get("device", "cpu")
+    return f"{result['threads']} CPU thread(s)" if device == "cpu" else device
 
 
 TABLES: dict[str, Callable[[Result], str]] = {
@@ -151,6 +156,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "checkpointing_memory_gpu": memory,
     "training_speed_s": speed,
     "training_speed_b": speed,
+    "training_speed_b_gpu": speed,
 }
 
 
