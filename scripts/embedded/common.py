@@ -87,10 +87,10 @@ def configured(recipe: str, arguments: argparse.Namespace, size: str, *changes: 
     if begun.exists():
         return load_config(begun, [f"data.root={json.dumps(str(arguments.data))}"])
     given = [f"model.backbone.{key}={value}" for key, value in SIZES[size].items()]
-    given += [f"data.root={json.dumps(str(arguments.data))}", *changes]
+    given += [f"data.root={json.dumps(str(arguments.data))}"]
     if arguments.cpu or not torch.cuda.is_available():
         given += ["loop.precision=fp32", "loop.compile=false"]
-    config = load_config(RECIPES / f"{recipe}.toml", [*given, *(SMALL if arguments.small else ())])
+    config = load_config(RECIPES / f"{recipe}.toml", [*given, *changes, *(SMALL if arguments.small else ())])
     if not arguments.small:
         return config
     few = [replace(one, first=SMALL_PEOPLE) for one in config.data.train]

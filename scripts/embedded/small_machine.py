@@ -17,9 +17,10 @@ def main(given: Sequence[str] | None = None) -> None:
     options.add_argument("--size", choices=tuple(SIZES), default="ti6")
     options.add_argument("--epochs", type=int, default=0, help="in place of the recipe's")
     options.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 where the CPU has it")
+    options.add_argument("--set", dest="changes", nargs="*", default=[], help="key=value in place of the recipe's")
     arguments = options.parse_args(given)
     start(arguments)
-    config = configured("small_machine", arguments, arguments.size)
+    config = configured("small_machine", arguments, arguments.size, *arguments.changes)
     if not (arguments.out / "config.toml").exists():
         config = replace(config, loop=replace(config.loop, precision=arguments.precision))
         length = 1 if arguments.small else arguments.epochs or config.schedule.epochs

@@ -1,11 +1,12 @@
 """Results: immutable, checked, and the same after a round trip."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 
-from vitpose.core.errors import InputError, UsageError
+from vitpose.core.errors import InputError, MissingExtraError, UsageError
 from vitpose.core.geometry import Size
 from vitpose.core.poses import Boxes, Poses
 from vitpose.core.provenance import Provenance
@@ -146,6 +147,12 @@ def test_supervision_gets_all_keypoints_with_scores_and_marks() -> None:
     np.testing.assert_array_equal(keypoints.keypoint_confidence, poses.scores)
     np.testing.assert_array_equal(keypoints.detection_confidence, poses.box_scores)
     np.testing.assert_array_equal(keypoints.visible, poses.visible)
+
+
+def test_supervision_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'vitpose\[supervision\]'"):
+        some_poses(1).to_supervision()
 
 
 def test_table_is_long_and_complete() -> None:

@@ -315,8 +315,12 @@ class Poses:
         return entries
 
     def to_supervision(self) -> "supervision.KeyPoints":
-        """Return a ``supervision.KeyPoints`` with all keypoints, their scores and the ``visible`` mask."""
-        sv = require("supervision", "all", "to_supervision")
+        """Return a ``supervision.KeyPoints`` with all keypoints, their scores and the ``visible`` mask.
+
+        Raises:
+            MissingExtraError: ``supervision`` is not installed.
+        """
+        sv = require("supervision", "supervision", "to_supervision")
         data: dict[str, Any] = {"xyxy": np.array(self.boxes), "class_name": np.array(self.labels, dtype=object)}
         if self.track_ids is not None:
             data["track_id"] = np.array(self.track_ids)

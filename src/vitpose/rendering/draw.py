@@ -1,18 +1,16 @@
-"""Poses drawn on pictures, with ``supervision``'s annotators."""
+"""Poses drawn on pictures: antialiased lines, dots, boxes and ids, to a fraction of a pixel."""
 
 import colorsys
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from vitpose.core.errors import UsageError
-from vitpose.core.extras import require
 from vitpose.core.poses import Poses
 from vitpose.core.skeleton import Skeleton
 
@@ -27,6 +25,14 @@ _TURN = (5**0.5 - 1) / 2
 
 _FAR = 1 << 15
 """OpenCV's lines are in whole numbers of 32 bits; beyond this they end somewhere outside any picture."""
+
+_SHIFT = 4
+"""Binary digits after the point of OpenCV's coordinates: lines begin and end at sixteenths of a pixel."""
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+Colour = tuple[int, int, int]
+Points = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,30 +60,37 @@ def draw_poses(image: NDArray[np.uint8], poses: Poses, style: Style | None = Non
         style: what to draw.
     """
     style = style or Style()
-    sv = require("supervision", "all", "drawing poses")
+    scene = image.copy()
     if not len(poses):
-        return image.copy()
-    scene = _swapped(image)  # supervision draws in BGR
-    if poses.track_ids is not None and style.tracks:
-        return _swapped(_draw_tracked(sv, scene, poses, poses.track_ids, style))
-    widths = _line_widths(poses, style.scale)
-    sides = _sides(poses.skeleton)
-    for width in np.unique(widths):
-        people = poses[widths == width]
-        keypoints = people.to_supervision()
+        return scene
+    ids = [] if poses.track_ids is None else poses.track_ids.tolist()
+    painted = [_rgb(track_color(track)) for track in ids] if style.tracks else []
+    widths, sides = _line_widths(poses, style.scale), _sides(poses.skeleton)
+    # Those in front come last: large people over small ones, tracked ones over those without id.
+    order = np.argsort(np.array(ids) >= 0 if painted else widths, kind="stable")
+    for i in order.tolist():
+        width, visible = int(widths[i]), poses.visible[i]
         if style.boxes:
-            scene = _draw_boxes(sv, scene, people, int(width))
+            box = poses.boxes[i].reshape(2, 2)
+            _rectangle(scene, box, painted[i] if painted else _rgb(BOX), max(width // 2, 1))
         for color, edges, _ in sides:
-            if edges:
-                pen = sv.EdgeAnnotator(color=sv.Color.from_hex(color), thickness=int(width), edges=edges)
-                scene = pen.annotate(scene, keypoints)
-        scene = _draw_dots(sv, scene, keypoints, sides, int(width))
-    return _swapped(scene)
+            known = edges[visible[edges].all(axis=1)]
+            ends = poses.xy[i, known]
+            _lines(scene, ends[:, 0], ends[:, 1], painted[i] if painted else _rgb(color), width)
+        for color, _, members in sides:
+            _dots(scene, poses.xy[i, members & visible], _rgb(color), width + 1)
+    if painted:
+        _draw_ids(scene, poses, painted, style.scale)
+    elif style.boxes and ids:
+        for box, label, track in zip(poses.boxes, poses.labels, ids, strict=True):
+            _label(scene, box, f"{label} {track}", _rgb(BOX), 0.4)
+    return scene
 
 
-def _swapped(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a copy with red and blue exchanged, ten times as fast as numpy's."""
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), dtype=np.uint8)
+def _rgb(color: str) -> Colour:
+    """Return ``"#RRGGBB"`` as three numbers."""
+    red, green, blue = bytes.fromhex(color[1:])
+    return red, green, blue
 
 
 def draw_frame(
@@ -154,7 +167,7 @@ class Trails:
         width = int(np.median(widths)) if len(widths) else 1
         steps = list(enumerate(pairwise(self._past), start=self.frames - len(self._past)))
         for track in now:
-            color = tuple(int(track_color(track)[i : i + 2], 16) for i in (1, 3, 5))
+            color = _rgb(track_color(track))
             for age, (before, after) in steps:
                 if track in before and track in after:
                     thickness = max(round(width * (age + 1) / self.frames), 1)
@@ -162,74 +175,50 @@ class Trails:
         return drawn
 
 
-def _lines(
-    image: NDArray[np.uint8], start: NDArray[np.float32], end: NDArray[np.float32], color: Any, thickness: int
-) -> None:
+def _lines(image: NDArray[np.uint8], start: Points, end: Points, color: Colour, thickness: int) -> None:
+    """Draw lines from ``(lines, 2)`` to ``(lines, 2)`` x, y; those with an end that is not finite are left out."""
     known = np.isfinite(start).all(axis=1) & np.isfinite(end).all(axis=1)
-    corners = np.clip(np.rint(np.stack([start, end], axis=1)[known]), -_FAR, _FAR).astype(int)
-    for a, b in corners.tolist():
-        cv2.line(image, a, b, color, thickness, cv2.LINE_AA)
+    for a, b in _fixed(np.stack([start, end], axis=1)[known]).tolist():
+        cv2.line(image, a, b, color, thickness, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_tracked(
-    sv: Any, scene: NDArray[np.uint8], poses: Poses, ids: NDArray[np.int64], style: Style
-) -> NDArray[np.uint8]:
-    """Draw everybody in the colour of the track, those without id first, so that they hide nobody."""
-    widths = _line_widths(poses, style.scale)
-    sides = _sides(poses.skeleton)
-    edges = [edge for _, some, _ in sides for edge in some]
-    for i in np.argsort(ids >= 0, kind="stable"):
-        person, color, width = poses[int(i)], sv.Color.from_hex(track_color(int(ids[i]))), int(widths[i])
-        if style.boxes:
-            box = sv.Detections(xyxy=np.array(person.boxes), class_id=np.zeros(1, dtype=int))
-            scene = sv.BoxAnnotator(color=color, thickness=max(width // 2, 1)).annotate(scene, box)
-        keypoints = person.to_supervision()
-        if edges:
-            scene = sv.EdgeAnnotator(color=color, thickness=width, edges=edges).annotate(scene, keypoints)
-        scene = _draw_dots(sv, scene, keypoints, sides, width)
-    return _draw_ids(sv, scene, poses[ids >= 0], ids[ids >= 0], style.scale)
+def _dots(image: NDArray[np.uint8], centers: Points, color: Colour, radius: int) -> None:
+    for center in _fixed(centers[np.isfinite(centers).all(axis=1)]).tolist():
+        cv2.circle(image, center, radius << _SHIFT, color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
 
-def _draw_ids(
-    sv: Any, scene: NDArray[np.uint8], people: Poses, ids: NDArray[np.int64], scale: float
-) -> NDArray[np.uint8]:
-    """Write every id above its box, or inside where the picture ends; with the class where there are several."""
-    height, width = scene.shape[:2]
-    size = 0.4 * max(height / 720, 1.0) * scale
-    one_class = len(set(people.labels)) == 1
-    boxes = np.array(people.boxes)
-    boxes[:, 0] = np.clip(boxes[:, 0], 0, max(width - 60 * size, 0))
-    boxes[:, 1] = np.clip(boxes[:, 1], 40 * size, max(height - 1, 40 * size))
-    boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2])
-    for box, label, track in zip(boxes, people.labels, ids, strict=True):
-        color = sv.Color.from_hex(track_color(int(track)))
-        pen = sv.LabelAnnotator(color=color, text_color=sv.Color.BLACK, text_scale=size, text_padding=round(5 * size))
-        place = sv.Detections(xyxy=box[None], class_id=np.zeros(1, dtype=int))
-        scene = pen.annotate(scene, place, labels=[str(track) if one_class else f"{label} {track}"])
-    return np.asarray(scene)
+def _rectangle(image: NDArray[np.uint8], corners: Points, color: Colour, thickness: int) -> None:
+    if np.isfinite(corners).all():
+        a, b = _fixed(np.rint(corners)).tolist()
+        cv2.rectangle(image, a, b, color, thickness, cv2.LINE_8, _SHIFT)
 
 
-def _draw_boxes(sv: Any, scene: NDArray[np.uint8], people: Poses, width: int) -> NDArray[np.uint8]:
-    detections = sv.Detections(
-        xyxy=np.array(people.boxes), confidence=np.array(people.box_scores), class_id=np.zeros(len(people), dtype=int)
-    )
-    color = sv.Color.from_hex(BOX)
-    boxed = sv.BoxAnnotator(color=color, thickness=max(width // 2, 1)).annotate(scene, detections)
-    if people.track_ids is None:
-        return np.asarray(boxed)
-    names = [f"{label} {track}" for label, track in zip(people.labels, people.track_ids, strict=True)]
-    pen = sv.LabelAnnotator(color=color, text_color=sv.Color.BLACK, text_scale=0.4, text_padding=2)
-    return np.asarray(pen.annotate(boxed, detections, labels=names))
+def _fixed(points: Points) -> NDArray[np.int64]:
+    """Return x, y as OpenCV's whole numbers."""
+    return np.rint(np.clip(points, -_FAR, _FAR) * (1 << _SHIFT)).astype(np.int64)
 
 
-def _draw_dots(sv: Any, scene: NDArray[np.uint8], keypoints: Any, sides: list[Any], width: int) -> NDArray[np.uint8]:
-    visible = np.array(keypoints.visible)
-    for color, _, members in sides:
-        keypoints.visible = visible & members
-        dots = sv.VertexAnnotator(color=sv.Color.from_hex(color), radius=width + 1)
-        scene = dots.annotate(scene, keypoints)
-    keypoints.visible = visible
-    return scene
+def _label(image: NDArray[np.uint8], box: Points, text: str, color: Colour, size: float) -> None:
+    """Write above a box, or as near to that as the picture goes, in black on ``color``."""
+    if not np.isfinite(box).all():
+        return
+    (wide, high), below = cv2.getTextSize(text, _FONT, size, 1)
+    pad = max(round(5 * size), 2)
+    across, up = wide + 2 * pad, high + below + 2 * pad
+    left = int(np.clip(box[0], 0, max(image.shape[1] - across, 0)))
+    top = int(np.clip(box[1] - up, 0, max(image.shape[0] - up, 0)))
+    cv2.rectangle(image, (left, top), (left + across - 1, top + up - 1), color, cv2.FILLED)
+    cv2.putText(image, text, (left + pad, top + pad + high), _FONT, size, (0, 0, 0), 1, cv2.LINE_AA)
+
+
+def _draw_ids(image: NDArray[np.uint8], people: Poses, colors: Sequence[Colour], scale: float) -> None:
+    """Write every id above its box; with the class where there are several."""
+    ids = np.array(people.track_ids)
+    tracked = np.flatnonzero(ids >= 0).tolist()
+    one_class = len({people.labels[i] for i in tracked}) == 1
+    size = 0.4 * max(image.shape[0] / 720, 1.0) * scale
+    for i in tracked:
+        _label(image, people.boxes[i], f"{ids[i]}" if one_class else f"{people.labels[i]} {ids[i]}", colors[i], size)
 
 
 def _line_widths(poses: Poses, scale: float) -> NDArray[np.int64]:
@@ -238,16 +227,15 @@ def _line_widths(poses: Poses, scale: float) -> NDArray[np.int64]:
     return np.clip(np.rint(heights / 110 * scale), 1, max(round(12 * scale), 1)).astype(np.int64)
 
 
-def _sides(skeleton: Skeleton) -> list[tuple[str, list[tuple[int, int]], NDArray[np.bool_]]]:
-    """Split edges and keypoints into left, right and middle, by the skeleton's mirror pairs."""
+def _sides(skeleton: Skeleton) -> list[tuple[str, NDArray[np.int64], NDArray[np.bool_]]]:
+    """Split edges ``(edges, 2)`` and keypoints into middle, left and right, by the skeleton's mirror pairs."""
     side = np.zeros(len(skeleton), dtype=int)
     for left, right in skeleton.flip_pairs:
         side[skeleton.index(left)], side[skeleton.index(right)] = 1, 2
     parts = []
     for color, wanted in ((MIDDLE, 0), (LEFT, 1), (RIGHT, 2)):
-        # supervision counts keypoints from 1 in edges.
-        edges = [(int(a) + 1, int(b) + 1) for a, b in skeleton.edge_indices if _edge_side(side[a], side[b]) == wanted]
-        parts.append((color, edges, side == wanted))
+        edges = [(int(a), int(b)) for a, b in skeleton.edge_indices if _edge_side(side[a], side[b]) == wanted]
+        parts.append((color, np.array(edges, dtype=np.int64).reshape(-1, 2), side == wanted))
     return parts
 
 

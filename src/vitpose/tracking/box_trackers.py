@@ -58,7 +58,7 @@ class BoxTracker:
 
     def update(self, poses: Poses, time_s: float, image: NDArray[Any] | None = None) -> Poses:
         """Return ``poses`` with ``track_ids``, see ``Tracker.update``."""
-        sv = require("supervision", "video", "tracking")
+        sv = require("supervision", "trackers", "tracking")
         # The library warns of times that stand still, skips those that go back, and wants none below 0.
         self._now = max(time_s, 0.0) if self._now is None else max(time_s, self._now + 1e-6)
         detections = sv.Detections(
