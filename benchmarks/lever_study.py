@@ -136,7 +136,7 @@ def run_all(bench: Bench, path: Path, result: dict[str, Any], todo: list[tuple[A
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, required=True, help="folder with lspet")
+    parser.add_argument("--data", type=Path, required=True, help="folder with lspet and coco")
     parser.add_argument("--scale", choices=tuple(SCALES), default="cpu")
     parser.add_argument("--part", nargs="*", default=[], choices=[lever.part for lever in LEVERS], help="levers; all")
     parser.add_argument("--seeds", type=int, default=3)

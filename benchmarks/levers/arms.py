@@ -1,11 +1,12 @@
 """What is compared: arms, each one change away from the arm it is compared with, on the same people and seeds."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from levers.scales import Scale
-from vitpose.training.config import RunConfig
+from vitpose.training.config import RunConfig, SetConfig
 from vitpose.training.recipe import load_config
 
 RECIPE = "lspet-ti-128x96"
@@ -16,6 +17,9 @@ MUON = "optim.kind=muon"
 """Of every arm outside the lever ``start``: it gets further than AdamW in few passes, so arms have room to differ."""
 
 FULL = "stride 8, full attention"
+
+COCO = SetConfig(dataset="coco", annotations="coco/person_keypoints_train.json", images="coco/images")
+"""Where other people are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +34,8 @@ class Arm:
         flip_test: average with the mirrored crop when testing.
         judged: has keypoints to be scored.
         shared: one run serves all seeds (or as many as the scale has pre-trainings).
+        others: it learns from people of COCO, too, with a ``head`` of their own and its 17 keypoints, or with
+            ``labels`` of the 14 that the teacher made.
     """
 
     name: str
@@ -39,6 +45,7 @@ class Arm:
     flip_test: bool = True
     judged: bool = True
     shared: bool = False
+    others: Literal["", "head", "labels"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,18 @@ LEVERS = (
         "a larger teacher",
         "pre-trained",
         ("teacher's heatmaps", "teacher's token", "teacher's heatmaps and token"),
+    ),
+    Lever(
+        "second head",
+        "people of COCO beside the athletes, with a head of their own",
+        "pre-trained",
+        ("second head, as many people in all", "second head, as many passes"),
+    ),
+    Lever(
+        "made labels",
+        "people of COCO beside the athletes, with labels the teacher made",
+        "pre-trained",
+        ("made labels, as many people in all", "made labels, as many passes"),
     ),
     Lever(
         "windows",
@@ -128,6 +147,10 @@ def arms_of(scale: Scale) -> dict[str, Arm]:
             needs=("pretraining", "teacher", "token"),
         ),
     ]
+    for others, shown, needs in (("head", "second head", ()), ("labels", "made labels", ("teacher",))):
+        fixed = {"needs": ("pretraining", *needs), "others": others}
+        arms.append(Arm(name=f"{shown}, as many people in all", settings=(*start, *scale.others_passes), **fixed))
+        arms.append(Arm(name=f"{shown}, as many passes", settings=start, **fixed))
     for kind in ("full", "window", "shifted", "pooled", "shifted+pooled"):
         shown = FULL if kind == "full" else f"stride 8, {kind}"
         settings = (MUON, *scale.stride8, "model.backbone.stride=8", f"model.backbone.attention={kind}", window)
@@ -156,7 +179,7 @@ def config_of(arm: Arm, scale: Scale, seed: int, data: Path, weights: Mapping[st
         arm: what is trained.
         scale: of the study.
         seed: of the run.
-        data: folder with ``lspet``.
+        data: folder with ``lspet`` and ``coco``.
         weights: of the arms in ``arm.needs``.
     """
     fixed = (
@@ -170,4 +193,22 @@ def config_of(arm: Arm, scale: Scale, seed: int, data: Path, weights: Mapping[st
         "loop.log_every=20",
     )
     named = [setting.format_map(weights) for setting in arm.settings]
-    return load_config(RECIPE, [*fixed, *scale.pose, *named])
+    config = load_config(RECIPE, [*fixed, *scale.pose, *named])
+    return _with_others(config, arm, weights) if arm.others else config
+
+
+def _with_others(config: RunConfig, arm: Arm, weights: Mapping[str, Path]) -> RunConfig:
+    """Add people of COCO: ``Bench`` takes the first so many of those with labelled keypoints."""
+    head = config.model.heads[0]
+    if arm.others == "labels":
+        made = str(made_labels(weights["teacher"]).absolute())
+        more = SetConfig(dataset=head.dataset, annotations=made, images=COCO.images)
+        return replace(config, data=replace(config.data, train=(*config.data.train, more)))
+    second = replace(head, dataset=COCO.dataset, skeleton="coco17")
+    model = replace(config.model, heads=(head, second))
+    return replace(config, model=model, data=replace(config.data, train=(*config.data.train, COCO)))
+
+
+def made_labels(teacher: Path) -> Path:
+    """Return where the labels are that a teacher made for people of COCO."""
+    return teacher.parent / "made.json"

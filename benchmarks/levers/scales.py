@@ -14,6 +14,9 @@ class Scale:
         pose: settings of every pose run.
         masked: settings of masked pre-training, on top of ``pose``.
         pretrainings: how many different pre-trainings there are; seed ``s`` starts from number ``s % pretrainings``.
+        others: people of COCO in the runs that learn from them, too.
+        others_passes: settings of such runs that see as many people as the others.
+        trust: smallest score of a keypoint that the teacher labels.
         teacher: settings of the larger model that is learned from.
         token: settings of the run that learns a knowledge token.
         stride8: settings of the runs with features at an eighth of the crop.
@@ -32,6 +35,9 @@ class Scale:
     token: tuple[str, ...]
     stride8: tuple[str, ...]
     window: tuple[int, int]
+    others: int
+    others_passes: tuple[str, ...]
+    trust: float
     resident: bool = False
     cost_batch: int = 128
 
@@ -87,6 +93,9 @@ CPU = Scale(
         "model.backbone.heads=2",
     ),
     window=(4, 3),
+    others=4750,
+    trust=0.1,
+    others_passes=("schedule.epochs=4",),
 )
 
 H200 = Scale(
@@ -124,6 +133,9 @@ H200 = Scale(
     token=("schedule.epochs=3", "optim.lr=5e-3"),
     stride8=("schedule.epochs=10",),
     window=(8, 8),
+    others=5700,
+    trust=0.3,
+    others_passes=("schedule.epochs=12",),
     resident=True,
 )
 
@@ -153,6 +165,9 @@ TOY = Scale(
     token=(),
     stride8=(),
     window=(4, 3),
+    others=8,
+    others_passes=(),
+    trust=-1.0,
     cost_batch=4,
 )
 

@@ -6,65 +6,20 @@ of COCO without labelled points, and the athletes' 14 points for the people of C
 python -m scripts.embedded.stage3_pseudo --data DATA --out runs/pseudo --teacher runs/teacher/last.safetensors
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from scripts.embedded.common import SMALL_PEOPLE, log, parser, start
 
-from vitpose.core.geometry import as_boxes
-from vitpose.core.poses import Poses
 from vitpose.data.coco_writer import write_coco
 from vitpose.data.readers.read import read_labelled
-from vitpose.data.records import LabelledSet, PersonRecord
-from vitpose.media.images import read_image
+from vitpose.data.records import LabelledSet
 from vitpose.pipeline.assemble import load
-from vitpose.pipeline.estimator import PoseEstimator
-from vitpose.training.pseudo import Trust, agreement, mirror_boxes
+from vitpose.training.pseudo import Trust, label_people
 
 SMALLEST_AREA = 32.0**2
 """COCO calls smaller people small and asks for no keypoints of them."""
-
-
-def label_people(estimator: PoseEstimator, people: LabelledSet, trust: Trust) -> LabelledSet:
-    """Return the people the estimator is sure about, with its keypoints in the place of theirs.
-
-    Args:
-        estimator: the teacher with the head whose keypoints are wanted.
-        people: whose boxes are looked at; keypoints are not.
-        trust: what is kept.
-    """
-    by_picture: dict[Path, list[PersonRecord]] = defaultdict(list)
-    for record in people.records:
-        by_picture[record.image].append(record)
-    paths = list(by_picture)
-    boxes = [as_boxes([record.box for record in by_picture[path]], source=str(path)) for path in paths]
-    sizes = people.sizes
-    widths = [sizes[by_picture[path][0].image_id].width for path in paths]
-    mirrored_boxes = [mirror_boxes(one, width) for one, width in zip(boxes, widths, strict=True)]
-    straight = estimator.stream(paths, boxes=iter(boxes))
-    turned = estimator.stream(_mirrored(paths), boxes=iter(mirrored_boxes))
-    made: list[PersonRecord] = []
-    for path, poses, mirror, width in zip(paths, straight, turned, widths, strict=True):
-        made += _labelled(by_picture[path], poses, agreement(poses, mirror, width, trust), trust)
-    return replace(people, skeleton=estimator.skeleton, records=tuple(made))
-
-
-def _mirrored(paths: Sequence[Path]) -> Iterator[NDArray[np.uint8]]:
-    for path in paths:
-        yield np.ascontiguousarray(read_image(path)[:, ::-1])
-
-
-def _labelled(
-    records: Sequence[PersonRecord], poses: Poses, kept: NDArray[np.bool_], trust: Trust
-) -> Iterator[PersonRecord]:
-    for row, record in enumerate(records):
-        if kept[row].sum() >= trust.keypoints:
-            keypoints = np.where(kept[row][:, None], poses.xy[row], 0).astype(np.float32)
-            yield replace(record, keypoints=keypoints, visibility=np.where(kept[row], 2, 0).astype(np.int8))
 
 
 def main(given: Sequence[str] | None = None) -> None:

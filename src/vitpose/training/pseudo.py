@@ -1,13 +1,14 @@
 """Labels that a model makes for pictures nobody has labelled, kept only where it is sure and agrees with itself."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vitpose.core.geometry import Size
+from vitpose.core.geometry import Size, as_boxes
 from vitpose.core.poses import Boxes, Poses
 from vitpose.data.coco_writer import write_coco
 from vitpose.data.records import AREA_OF_BOX, ImageEntry, LabelledSet, PersonRecord
@@ -83,20 +84,64 @@ def _people(
         keep = trusted[person]
         if keep.sum() < trust.keypoints or poses.box_scores[person] < trust.box_score:
             continue
-        box = poses.boxes[person].astype(np.float64)
+        box, (points, visibility) = poses.boxes[person].astype(np.float64), _labels(poses.xy[person], keep)
         records.append(
             PersonRecord(
                 image=entry.path,
                 image_id=entry.id,
                 annotation_id=first + len(records),
                 box=box,
-                keypoints=np.where(keep[:, None], poses.xy[person], 0).astype(np.float32),
-                visibility=np.where(keep, 2, 0).astype(np.int8),
+                keypoints=points,
+                visibility=visibility,
                 area=float(AREA_OF_BOX * np.prod(box[2:] - box[:2])),
                 label=poses.labels[person],
             )
         )
     return records
+
+
+def label_people(estimator: PoseEstimator, people: LabelledSet, trust: Trust | None = None) -> LabelledSet:
+    """Return those of known people the estimator is sure about, with its keypoints in the place of theirs.
+
+    The boxes are those of the set, so no detector is asked; otherwise this is ``make_labels``.
+
+    Args:
+        estimator: a trained model, with the head whose keypoints are wanted.
+        people: whose boxes are looked at; keypoints they may have are not.
+        trust: what is kept; box scores play no part.
+
+    Raises:
+        InputError: a picture cannot be read.
+    """
+    rule = trust or Trust()
+    by_picture: dict[Path, list[PersonRecord]] = defaultdict(list)
+    for record in people.records:
+        by_picture[record.image].append(record)
+    paths = list(by_picture)
+    boxes = [as_boxes([record.box for record in by_picture[path]], source=str(path)) for path in paths]
+    sizes = people.sizes
+    widths = [sizes[by_picture[path][0].image_id].width for path in paths]
+    mirrored_boxes = [mirror_boxes(one, width) for one, width in zip(boxes, widths, strict=True)]
+    straight = estimator.stream(paths, boxes=iter(boxes))
+    turned = estimator.stream(_mirrored(paths), boxes=iter(mirrored_boxes))
+    made: list[PersonRecord] = []
+    for path, poses, mirror, width in zip(paths, straight, turned, widths, strict=True):
+        trusted = agreement(poses, mirror, width, rule)
+        for record, xy, keep in zip(by_picture[path], poses.xy, trusted, strict=True):
+            if keep.sum() >= rule.keypoints:
+                points, visibility = _labels(xy, keep)
+                made.append(replace(record, keypoints=points, visibility=visibility))
+    return replace(people, skeleton=estimator.skeleton, records=tuple(made))
+
+
+def _mirrored(paths: Sequence[Path]) -> Iterator[NDArray[np.uint8]]:
+    for path in paths:
+        yield np.ascontiguousarray(read_image(path)[:, ::-1])
+
+
+def _labels(xy: NDArray[np.float32], keep: NDArray[np.bool_]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
+    """Return a record's keypoints and visibility: those that are not kept are not labelled."""
+    return np.where(keep[:, None], xy, 0).astype(np.float32), np.where(keep, 2, 0).astype(np.int8)
 
 
 def mirror_boxes(boxes: NDArray[np.floating], width: int) -> NDArray[np.float32]:
