@@ -4,11 +4,14 @@ import cv2
 import numpy as np
 import pytest
 
+import vitpose
+from vitpose.core.errors import InputError, UsageError
 from vitpose.core.geometry import Size
 from vitpose.core.poses import Boxes, Poses
 from vitpose.core.skeleton import load_skeleton
 from vitpose.data.readers.read import read_labelled
-from vitpose.training.pseudo import Trust, agreement, make_labels, mirror_boxes
+from vitpose.media.images import read_image
+from vitpose.training.pseudo import Trust, agreement, label_people, make_labels, mirror_boxes
 
 SKELETON = load_skeleton("coco17")
 WIDTH = 101
@@ -59,10 +62,13 @@ class _Estimator:
     def __init__(self, score: float) -> None:
         self._score = score
 
-    def __call__(self, picture: np.ndarray, *, boxes: Boxes | None = None) -> Poses:
+    def estimate(self, pictures: list[np.ndarray], boxes: list[Boxes] | None = None) -> list[Poses]:
+        return [self._one(picture, mirrored=boxes is not None) for picture in pictures]
+
+    def _one(self, picture: np.ndarray, *, mirrored: bool) -> Poses:
         column = int(picture[..., 0].sum(axis=0).argmax())
         xy = np.stack([np.full(17, column), np.linspace(20, 80, 17)], axis=1)
-        if boxes is not None:  # pairs change places in the mirror image
+        if mirrored:  # pairs change places in the mirror image
             xy = xy[SKELETON.flip_indices]
         return poses_at(xy, np.full(17, self._score), (10, 10, 90, 90))
 
@@ -91,3 +97,44 @@ def test_made_labels_are_a_file_to_train_on(pictures, tmp_path):
 def test_unsure_people_are_left_out_but_their_pictures_stay(pictures, tmp_path):
     made = make_labels(_Estimator(0.3), [pictures], tmp_path / "made.json")
     assert (len(made), len(made.images)) == (0, 2)
+
+
+def test_a_picture_that_cannot_be_read_is_passed_over_where_somebody_is_told(pictures, tmp_path):
+    (pictures / "45.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"45\.png"):
+        make_labels(_Estimator(0.9), [pictures], tmp_path / "made.json")
+    assert not (tmp_path / "made.json").exists()
+    told, steps = [], []
+    made = make_labels(
+        _Estimator(0.9),
+        [pictures],
+        tmp_path / "made.json",
+        passed_over=lambda source, _: told.append(source),
+        looked_at=lambda done, total: steps.append((done, total)),
+    )
+    assert [path.split("/")[-1] for path in told] == ["45.png"]
+    assert (len(made), len(made.images)) == (2, 2)
+    assert steps == [(3, 3)]
+
+
+def test_nothing_is_written_where_there_is_nothing_to_label(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(InputError, match="none of the 1 pictures"):
+        make_labels(_Estimator(0.9), [tmp_path / "a.png"], tmp_path / "made.json", passed_over=lambda *_: None)
+    with pytest.raises(UsageError, match="on the web"):
+        make_labels(_Estimator(0.9), ["https://example.org/a.jpg"], tmp_path / "made.json")
+    assert not (tmp_path / "made.json").exists()
+
+
+def test_people_whose_boxes_are_known_get_the_keypoints_in_their_place(pictures, tmp_path):
+    known = make_labels(_Estimator(0.9), [pictures], tmp_path / "made.json")
+    model = vitpose.load("random:vitpose-ti", detector=None, engine="eager")
+    everything = Trust(score=0.0, distance_norm=1e9, keypoints=1)
+    made = label_people(model, known, everything)
+    assert [record.annotation_id for record in made.records] == [record.annotation_id for record in known.records]
+    for before, after in zip(known.records, made.records, strict=True):
+        expected = model(read_image(before.image), boxes=before.box[None])
+        np.testing.assert_allclose(after.keypoints, expected.xy[0], atol=1e-3)
+        assert (after.visibility == 2).all()
+        assert (after.box == before.box).all()
+    assert len(label_people(model, known, Trust(score=1.0))) == 0

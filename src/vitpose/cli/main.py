@@ -13,6 +13,7 @@ from vitpose.cli.convert import convert
 from vitpose.cli.doctor import app as doctor_app
 from vitpose.cli.eval import evaluate
 from vitpose.cli.export import export
+from vitpose.cli.label import label
 from vitpose.cli.models import models
 from vitpose.cli.motion import motion
 from vitpose.cli.predict import predict
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command(name="predict")(predict)
 app.command(name="models")(models)
 app.command(name="convert")(convert)
+app.command(name="label")(label)
 app.command(name="train")(train)
 app.command(name="eval")(evaluate)
 app.command(name="motion")(motion)

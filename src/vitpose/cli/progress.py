@@ -18,9 +18,48 @@ if TYPE_CHECKING:
 _SECONDS_BETWEEN_LINES = 5.0
 
 
-def count(number: int, what: str) -> str:
-    """Return ``1 picture`` or ``3 pictures``."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def count(number: int, what: str, several: str = "") -> str:
+    """Return ``1 picture`` or ``3 pictures``; ``several`` is the plural where an s does not make it."""
+    return f"{number} {what}" if number == 1 else f"{number} {several or what + 's'}"
+
+
+class Steps:
+    """Progress of work on many equal things: a bar on a terminal, a line every few seconds elsewhere."""
+
+    def __init__(self, what: str) -> None:
+        """Prepare for ``what``, in the plural."""
+        self._what = what
+        self._bar: Any = None
+        self._task: Any = None
+        self._said = time.monotonic()
+
+    def __enter__(self) -> "Steps":
+        if sys.stderr.isatty():
+            self._bar = _bar()
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def at(self, done: int, total: int) -> None:
+        """Say how many of how many are done."""
+        if self._bar is not None:
+            if self._task is None:
+                self._task = self._bar.add_task(self._what, total=total)
+            self._bar.update(self._task, completed=done)
+        elif time.monotonic() - self._said > _SECONDS_BETWEEN_LINES:
+            typer.echo(f"{done} of {total} {self._what}", err=True)
+            self._said = time.monotonic()
+
+
+def _bar() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 class Reporter:
@@ -39,11 +78,7 @@ class Reporter:
 
     def __enter__(self) -> "Reporter":
         if sys.stderr.isatty() and (self._total > 1 or self._films):
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar = _bar()
             self._bar.start()
             self._task = self._bar.add_task("poses", total=self._total)
         return self

@@ -1,20 +1,21 @@
 """Labels that a model makes for pictures nobody has labelled, kept only where it is sure and agrees with itself."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vitpose.core.errors import InputError, UsageError
 from vitpose.core.geometry import Size, as_boxes
 from vitpose.core.poses import Boxes, Poses
 from vitpose.data.coco_writer import write_coco
 from vitpose.data.records import AREA_OF_BOX, ImageEntry, LabelledSet, PersonRecord
 from vitpose.media.images import read_image
 from vitpose.media.sources import expand_sources
-from vitpose.pipeline.estimator import PoseEstimator
+from vitpose.pipeline.estimator import IMAGES_IN_FLIGHT, PIXELS_IN_FLIGHT, PoseEstimator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,31 +36,53 @@ class Trust:
 
 
 def make_labels(
-    estimator: PoseEstimator, sources: Sequence[str | Path], out: str | Path, *, trust: Trust | None = None
+    estimator: PoseEstimator,
+    sources: Sequence[str | Path],
+    out: str | Path,
+    *,
+    trust: Trust | None = None,
+    recursive: bool = False,
+    passed_over: Callable[[str, InputError], None] | None = None,
+    looked_at: Callable[[int, int], None] | None = None,
 ) -> LabelledSet:
-    """Estimate the people in pictures and write the trusted keypoints as a COCO file to train on.
+    """Estimate the people in pictures and write the trusted keypoints as a COCO file to train on or to correct.
 
     Every picture is estimated twice, as it is and mirrored; a keypoint counts where both are sure and agree. The
     others stay unlabelled, so that nothing is learned from them.
 
     Args:
         estimator: a trained model with a detector.
-        sources: pictures and folders.
-        out: the COCO file.
+        sources: pictures and folders on this disk; videos in them are left out.
+        out: the COCO file; pictures below its folder are named relative to it.
         trust: what is kept.
+        recursive: take sub-folders too.
+        passed_over: told about a picture that is missing or cannot be read, which then does not stop the others.
+        looked_at: told after every few pictures how many are done, and of how many.
 
     Raises:
-        InputError: no pictures, or one cannot be read.
-        UsageError: the estimator has no detector.
+        InputError: no pictures, none that can be read, or one cannot be read and nobody wants to be told.
+        UsageError: the estimator has no detector, or a picture is on the web.
     """
     rule = trust or Trust()
+    paths = _pictures(sources, recursive, passed_over)
     records: list[PersonRecord] = []
     images: list[ImageEntry] = []
-    for number, source in enumerate((one for one in expand_sources(list(map(str, sources))) if one.kind == "image"), 1):
-        picture = read_image(source.location)
-        entry = ImageEntry(number, Path(source.location).absolute(), Size(*picture.shape[:2]))
-        images.append(entry)
-        records += _people(estimator, picture, entry, rule, first=len(records) + 1)
+    for done, chunk in _read(paths, passed_over):
+        pictures = [picture for _, picture in chunk]
+        straight = estimator.estimate(pictures)
+        boxes = [
+            Boxes(mirror_boxes(poses.boxes, picture.shape[1]))
+            for poses, picture in zip(straight, pictures, strict=True)
+        ]
+        mirrored = estimator.estimate([np.ascontiguousarray(picture[:, ::-1]) for picture in pictures], boxes)
+        for (path, picture), poses, mirror in zip(chunk, straight, mirrored, strict=True):
+            images.append(ImageEntry(len(images) + 1, path, Size(*picture.shape[:2])))
+            trusted = agreement(poses, mirror, picture.shape[1], rule)
+            records += _people(poses, trusted, images[-1], rule, first=len(records) + 1)
+        if looked_at is not None:
+            looked_at(done, len(paths))
+    if not images:
+        raise InputError(f"none of the {len(paths)} pictures can be read")
     made = LabelledSet(
         name=Path(out).stem,
         skeleton=estimator.skeleton,
@@ -72,16 +95,56 @@ def make_labels(
     return made
 
 
+def _pictures(
+    sources: Sequence[str | Path],
+    recursive: bool,
+    missing: Callable[[str, InputError], None] | None,
+) -> list[Path]:
+    """Return the pictures that sources stand for.
+
+    Raises:
+        InputError: a source is missing, or there is no picture among them.
+        UsageError: a picture is on the web.
+    """
+    found = expand_sources(list(map(str, sources)), recursive=recursive, missing=missing)
+    for one in found:
+        if one.kind == "url":
+            raise UsageError(f"{one.location} is on the web: labels name files, so fetch the picture first")
+    paths = [Path(one.location).absolute() for one in found if one.kind == "image"]
+    if not paths:
+        raise InputError(f"there are no pictures in {', '.join(map(str, sources))}")
+    return paths
+
+
+def _read(
+    paths: Sequence[Path], passed_over: Callable[[str, InputError], None] | None
+) -> Iterator[tuple[int, list[tuple[Path, NDArray[np.uint8]]]]]:
+    """Yield how many pictures were looked at, and those of them that are read, as many as fit in memory together."""
+    chunk: list[tuple[Path, NDArray[np.uint8]]] = []
+    pixels = 0
+    for done, path in enumerate(paths, start=1):
+        try:
+            picture = read_image(path)
+        except InputError as error:
+            if passed_over is None:
+                raise
+            passed_over(str(path), error)
+            continue
+        chunk.append((path, picture))
+        pixels += picture.shape[0] * picture.shape[1]
+        if pixels >= PIXELS_IN_FLIGHT or len(chunk) >= IMAGES_IN_FLIGHT:
+            yield done, chunk
+            chunk, pixels = [], 0
+    if chunk:
+        yield len(paths), chunk
+
+
 def _people(
-    estimator: PoseEstimator, picture: NDArray[np.uint8], entry: ImageEntry, trust: Trust, *, first: int
+    poses: Poses, trusted: NDArray[np.bool_], entry: ImageEntry, trust: Trust, *, first: int
 ) -> list[PersonRecord]:
-    poses: Poses = estimator(picture)
-    width = picture.shape[1]
-    mirrored: Poses = estimator(np.ascontiguousarray(picture[:, ::-1]), boxes=Boxes(mirror_boxes(poses.boxes, width)))
-    trusted = agreement(poses, mirrored, width, trust)
+    """Return who is kept of the people in a picture, numbered from ``first``."""
     records: list[PersonRecord] = []
-    for person in range(len(poses)):
-        keep = trusted[person]
+    for person, keep in enumerate(trusted):
         if keep.sum() < trust.keypoints or poses.box_scores[person] < trust.box_score:
             continue
         box, (points, visibility) = poses.boxes[person].astype(np.float64), _labels(poses.xy[person], keep)
