@@ -8,6 +8,9 @@ from typing import Any
 _PLACES = ("--data", "--out", "--start", "--teacher", "--pseudo", "--model", "--detector")
 """Options whose values are places on somebody's disk."""
 
+_PLACE_SETTINGS = ("data.root", "model.start", "objective.distill.teacher")
+"""Settings whose values are."""
+
 _SHOWN = ("validation/ap", "validation/annotations/ap", "validation/recall_tall", "validation/ap50", "validation/loss")
 """Numbers of an evaluation that are kept: COCO AP, AP of the athletes, the detector's, and pre-training's."""
 
@@ -74,5 +77,11 @@ def plain_command(command: str) -> str:
     program, *words = command.split()
     shown = [f"python -m scripts.embedded.{Path(program).stem}" if program.endswith(".py") else Path(program).name]
     for before, word in zip([program, *words], words, strict=False):
-        shown.append(before.lstrip("-").upper() if before in _PLACES else word)
+        setting = word.partition("=")[0]
+        if before in _PLACES:
+            shown.append(before.lstrip("-").upper())
+        elif setting in _PLACE_SETTINGS:
+            shown.append(f"{setting}={setting.rpartition('.')[2].upper()}")
+        else:
+            shown.append(word)
     return " ".join(shown)

@@ -130,3 +130,6 @@ def test_the_history_of_weights_is_read_from_their_run_folders(tmp_path):
     assert "| heatmaps | a machine | 3 | 60 x 10 | 2 |" in text
     assert "secret" not in text
     assert plain_command("/x/bin/vitpose train a --set b=1") == "vitpose train a --set b=1"
+    assert (
+        plain_command("/x/vitpose train a --set model.start=/y/z b=1") == "vitpose train a --set model.start=START b=1"
+    )
