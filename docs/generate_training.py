@@ -42,8 +42,8 @@ def levers(result: Result) -> str:
     lines = [
         f"{result['note']} {measured} Differences in points, with 95 % intervals over people and over seeds.",
         "",
-        "| lever | without | with | PCK % without | with | difference | over people | over seeds | verdict |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| lever | without | with | PCK % without | with | difference | over people | over seeds | verdict | p (Holm) |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in result["comparisons"]:
         sides = [with_spread(result["arms"][row[side]]["pck"]) for side in ("baseline", "arm")]
@@ -56,6 +56,7 @@ def levers(result: Result) -> str:
             interval(row["interval_over_people"]),
             interval(row["interval_over_seeds"]),
             f"**{row['verdict']}**" if row["verdict"] in ("helps", "hurts") else row["verdict"],
+            "" if row.get("p_after_holm") is None else f"{row['p_after_holm']:.2g}",
         )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([*lines, *_costs(result)])

@@ -17,6 +17,7 @@ class Scale:
         others: people of COCO in the runs that learn from them, too.
         others_passes: settings of such runs that see as many people as the others.
         trust: smallest score of a keypoint that the teacher labels.
+        rates: half and twice the learning rate of AdamW in ``pose``.
         teacher: settings of the larger model that is learned from.
         token: settings of the run that learns a knowledge token.
         stride8: settings of the runs with features at an eighth of the crop.
@@ -38,6 +39,7 @@ class Scale:
     others: int
     others_passes: tuple[str, ...]
     trust: float
+    rates: tuple[float, float]
     resident: bool = False
     cost_batch: int = 128
 
@@ -95,6 +97,7 @@ CPU = Scale(
     window=(4, 3),
     others=4750,
     trust=0.1,
+    rates=(1e-3, 4e-3),
     others_passes=("schedule.epochs=4",),
 )
 
@@ -135,6 +138,7 @@ H200 = Scale(
     window=(8, 8),
     others=5700,
     trust=0.3,
+    rates=(5e-4, 2e-3),
     others_passes=("schedule.epochs=12",),
     resident=True,
 )
@@ -168,6 +172,7 @@ TOY = Scale(
     others=8,
     others_passes=(),
     trust=-1.0,
+    rates=(5e-4, 2e-3),
     cost_batch=4,
 )
 

@@ -3,6 +3,8 @@
 Luck comes in twice: which people are held out, and which random numbers a run drew. A paired bootstrap over people (on
 right keypoints added up over the seeds) answers for the first, a paired t interval over seeds for the second. An arm is
 said to help or to hurt only where both intervals leave zero out on the same side; all else is "no difference seen".
+Many comparisons make one false find likely: beside each stands what is left of it after Holm's correction (1979) of the
+t tests over seeds for all comparisons of the study.
 """
 
 import statistics
@@ -54,6 +56,26 @@ def by_seeds(differences: Sequence[float]) -> list[float] | None:
     return [middle - float(half), middle + float(half)]
 
 
+def p_by_seeds(differences: Sequence[float]) -> float | None:
+    """Return the two-sided p of the paired t test over seeds; None for one seed."""
+    if len(differences) < 2:
+        return None
+    spread_of_mean = statistics.stdev(differences) / len(differences) ** 0.5
+    if not spread_of_mean:
+        return 1.0 if not any(differences) else 0.0
+    return 2 * float(stats.t.sf(abs(statistics.fmean(differences)) / spread_of_mean, len(differences) - 1))
+
+
+def holm(found: Sequence[float]) -> list[float]:
+    """Return p values corrected for how many there are, in the order given."""
+    corrected = [0.0] * len(found)
+    worst = 0.0
+    for rank, place in enumerate(sorted(range(len(found)), key=lambda place: found[place])):
+        worst = max(worst, min((len(found) - rank) * found[place], 1.0))
+        corrected[place] = worst
+    return corrected
+
+
 def verdict(intervals: Sequence[list[float] | None]) -> str:
     """Say what all intervals agree on."""
     if any(one is None for one in intervals):
@@ -83,6 +105,7 @@ def compare(lever: Lever, arm: str, runs: Runs, counted: str) -> dict[str, Any] 
         "pck_difference": statistics.fmean(differences),
         "interval_over_people": intervals[0],
         "interval_over_seeds": intervals[1],
+        "p_over_seeds": p_by_seeds(differences),
         "error_difference": statistics.fmean(errors),
         "verdict": verdict(intervals),
     }
@@ -95,4 +118,8 @@ def summarize(levers: Sequence[Lever], runs: Runs, counted: str) -> dict[str, An
         for name, seeds in runs.items()
     }
     pairs = [compare(lever, arm, runs, counted) for lever in levers for arm in lever.arms]
-    return {"arms": arms, "comparisons": [pair for pair in pairs if pair is not None]}
+    found = [pair for pair in pairs if pair is not None]
+    tested = [pair for pair in found if pair["p_over_seeds"] is not None]
+    for pair, corrected in zip(tested, holm([pair["p_over_seeds"] for pair in tested]), strict=True):
+        pair["p_after_holm"] = corrected
+    return {"arms": arms, "comparisons": found}

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from levers import cost, scales, scoring, summary
 from levers.arms import LEVERS, Lever, arms_of, config_of, order
+from scipy import stats
 
 from vitpose.data.readers.read import read_labelled
 
@@ -152,6 +153,18 @@ def test_a_verdict_needs_people_and_seeds_to_agree(gains, expected, rng):
     assert found["pck_difference"] == pytest.approx(np.mean(gains) / 12)
     low, high = found["interval_over_people"]
     assert low - 1e-9 <= found["pck_difference"] <= high + 1e-9
+
+
+def test_many_comparisons_are_corrected_for(rng):
+    assert summary.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert summary.holm([0.6, 0.9]) == [1.0, 1.0]
+    assert summary.p_by_seeds([0.01]) is None
+    assert summary.p_by_seeds([0.1, 0.2, 0.3]) == pytest.approx(stats.ttest_1samp([0.1, 0.2, 0.3], 0).pvalue)
+    runs, counted = runs_with((2, 1, 2), rng)
+    one = summary.summarize([LEVER], runs, counted)["comparisons"][0]
+    assert one["p_after_holm"] == pytest.approx(one["p_over_seeds"])
+    both = summary.summarize([LEVER, LEVER], runs, counted)["comparisons"]
+    assert [pair["p_after_holm"] for pair in both] == pytest.approx([2 * one["p_over_seeds"]] * 2)
 
 
 def test_only_seeds_that_both_sides_have_are_compared(rng):
