@@ -42,7 +42,7 @@ def levers(result: Result) -> str:
     lines = [
         f"{result['note']} {measured} Differences in points, with 95 % intervals over people and over seeds.",
         "",
-        "| lever | without | with | PCK % without | with | difference | over people | over seeds | verdict | p (Holm) |",
+        "| lever | without | with | PCK %: without | with | gain | over people | over seeds | verdict | p (Holm) |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in result["comparisons"]:

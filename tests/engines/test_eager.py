@@ -1,3 +1,4 @@
+import copy
 import logging
 import threading
 
@@ -128,6 +129,24 @@ def test_maps_are_finer_than_half_types(model, dtype):
     heatmaps = EagerEngine(model, device="cpu", dtype=dtype)(crops(2))
     rounded = torch.from_numpy(heatmaps).to(torch.bfloat16 if dtype == "bf16" else torch.float16).float().numpy()
     assert (rounded != heatmaps).mean() > 0.9
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_last_layer_keeps_its_weights_and_a_model_that_is_short_already_gets_one(model, dtype):
+    name = {torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype]
+    engine = EagerEngine(model, device="cpu", dtype=name)
+    for dataset, head in model.heads.items():
+        assert torch.equal(engine.model.heads[dataset].out.weight, head.out.weight)
+    assert engine.model.backbone.pos_embed.dtype == dtype
+    assert EagerEngine(engine.model, device="cpu", dtype=name).model is engine.model
+    short = copy.deepcopy(model).to(dtype).eval()
+    again = EagerEngine(short, device="cpu", dtype=name)
+    assert {tensor.dtype for tensor in short.parameters()} == {dtype}, "the caller's model is left alone"
+    reference = EagerEngine(model, device="cpu", dtype=name)(crops(2))
+    spread = np.abs(reference).max()
+    assert np.abs(again(crops(2)) - reference).max() < 0.05 * spread
+    rounded = torch.from_numpy(again(crops(2))).to(dtype).float().numpy()
+    assert (rounded != again(crops(2))).mean() > 0.9
 
 
 def test_auto_means_full_precision_on_the_cpu(model):

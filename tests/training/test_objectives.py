@@ -13,8 +13,8 @@ from vitpose.core.geometry import Size
 from vitpose.core.skeleton import load_skeleton
 from vitpose.data.batch import Batch
 from vitpose.models.pixels import normalize
-from vitpose.models.pose import create_model, places
-from vitpose.training.distill import Distill, KnowledgeToken
+from vitpose.models.pose import SHARPNESS, create_model, places
+from vitpose.training.distill import Distill, KnowledgeToken, as_targets
 from vitpose.training.masked import Masked
 from vitpose.training.step import cut, seed_step
 from vitpose.training.supervised import HeatmapLoss, Supervised, balance_factors, map_distance
@@ -181,12 +181,45 @@ def test_a_student_of_places_learns_the_teachers_places(teachers):
     logs = descend(objective, torch.optim.SGD(student.parameters(), lr=0.02), batch, steps=8)
     assert logs[-1]["loss/teacher"] < logs[0]["loss/teacher"]
     images = normalize(batch.crops)
-    wanted = teacher(images).detach().clamp(min=0).flatten(2)
-    wanted = wanted.square() if teachers == "places" else wanted
+    maps = teacher(images).detach().flatten(2)
+    peaks = maps.amax(dim=2, keepdim=True)
+    wanted, weights = maps.square(), 1.0
+    if teachers == "heatmaps":
+        wanted, weights = torch.where(maps < 0.1 * peaks, 0.0, maps).clamp(min=0), peaks[..., 0].clamp(0, 1)
     wanted = wanted / wanted.sum(dim=2, keepdim=True).clamp(min=1e-6)
     predicted = student(images).flatten(2).square()
-    entropy = -(wanted * (predicted / predicted.sum(dim=2, keepdim=True)).log()).sum(dim=2).mean()
-    assert objective(batch)[1]["loss/teacher"].item() == pytest.approx(entropy.item(), rel=1e-4)
+    entropy = -(wanted * (predicted / predicted.sum(dim=2, keepdim=True)).log()).sum(dim=2)
+    assert objective(batch)[1]["loss/teacher"].item() == pytest.approx((weights * entropy).mean().item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("teachers", ["places", "heatmaps"])
+@pytest.mark.parametrize("students", ["places", "heatmaps"])
+def test_a_teacher_that_answers_as_labelled_asks_for_what_labels_ask(teachers, students):
+    """Whatever the maps of the two are, the least distance is where the student answers as labelled, too."""
+    head = model_of().spec.heads[0]
+    theirs, mine = replace(head, maps=teachers), replace(head, maps=students)
+    batch = batch_of(3)
+    labels, seen = Codec.for_head(head, Size(16, 12)).encode(batch.xy, batch.weights, Size(64, 48), Size(16, 12))
+    there = seen > 0
+    raw = labels.clamp(min=1e-30).log() / SHARPNESS if teachers == "places" else labels
+    wanted, weights = as_targets(raw, theirs, mine)
+    torch.testing.assert_close(weights[there], torch.ones_like(weights[there]), atol=0.25, rtol=0)
+    if students == "heatmaps":
+        torch.testing.assert_close(wanted[there], labels[there], atol=0.15, rtol=0)
+    else:
+        shares, expected = (part / part.sum(dim=(2, 3), keepdim=True) for part in (wanted, labels))
+        assert (shares - expected)[there].abs().sum(dim=(1, 2)).max() < 0.25, "the tail may be cut"
+
+
+def test_noise_of_a_teacher_is_not_taken_for_places():
+    """A heatmap is hundreds of pixels of noise around one peak, and of a keypoint that is not there nothing else."""
+    head = model_of().spec.heads[0]
+    raw = 0.003 * torch.randn(1, 14, 16, 12)
+    raw[0, 0, 5, 5] = 1.0
+    wanted, weights = as_targets(raw, head, replace(head, maps="places"))
+    assert wanted[0, 0].sum() == wanted[0, 0, 5, 5]
+    assert weights[0, 0] == 1.0
+    assert weights[0, 1:].max() < 0.02
 
 
 def test_distillation_adds_both_losses_and_teaches_unlabelled_keypoints():

@@ -60,7 +60,7 @@ class ClassicHead(nn.Module):
         """Map ``(batch, width, rows, columns)`` to heatmaps ``(batch, keypoints, 4 rows, 4 columns)``."""
         features = F.relu(self.bn1(self.deconv1(features)))
         features = F.relu(self.bn2(self.deconv2(features)))
-        return cast(Tensor, self.out(features))
+        return _last(self.out, features)
 
 
 class SimpleHead(nn.Module):
@@ -74,7 +74,12 @@ class SimpleHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Map ``(batch, width, rows, columns)`` to heatmaps ``(batch, keypoints, 4 rows, 4 columns)``."""
         features = F.interpolate(F.relu(features), scale_factor=4, mode="bilinear", align_corners=False)
-        return cast(Tensor, self.out(features))
+        return _last(self.out, features)
+
+
+def _last(layer: nn.Conv2d, features: Tensor) -> Tensor:
+    """Run a head's last layer in the type of its weights, which may be float32 in a model that else is not."""
+    return cast(Tensor, layer(features.to(layer.weight.dtype)))
 
 
 def _initialize_head(head: nn.Module) -> None:

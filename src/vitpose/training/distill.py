@@ -11,8 +11,11 @@ from vitpose.core.errors import UsageError
 from vitpose.data.batch import Batch
 from vitpose.models.pixels import normalize
 from vitpose.models.pose import VitPose
-from vitpose.models.variants import ModelSpec
+from vitpose.models.variants import HeadSpec, ModelSpec
 from vitpose.training.supervised import HeatmapLoss, Logs, Predictions, features_of, map_distance, predict
+
+_NOISE = 0.1
+"""Part of a heatmap's peak below which it says nothing about where the keypoint is."""
 
 
 def frozen(teacher: VitPose) -> VitPose:
@@ -139,12 +142,35 @@ def _distance(
     with torch.no_grad():
         theirs = predict(teacher, features_of(teacher, images, datasets), datasets)
     for name, (_, mine) in predictions.items():
-        known = teacher.spec.head(name)
-        wanted = teacher.finished(theirs[name][1], known).float()
-        if (known.maps, student.head(name).maps) == ("places", "places"):
-            wanted = wanted.square()  # the probability itself
-        parts.append(map_distance(mine, wanted, student.head(name)).mean(dim=1).sum())
+        head = student.head(name)
+        wanted, weights = as_targets(theirs[name][1], teacher.spec.head(name), head)
+        parts.append((map_distance(mine, wanted, head) * weights).mean(dim=1).sum())
     return torch.stack(parts).sum() / len(datasets)
+
+
+def as_targets(raw: Tensor, teacher: HeadSpec, student: HeadSpec) -> tuple[Tensor, Tensor]:
+    """Return what a student is to put out according to a teacher, in the form of targets drawn from labels.
+
+    Places are squared: the root is taken to be read, a target is the Gaussian itself. A student of places takes a
+    teacher's heatmap as a distribution: what is below a part of the peak is left out, since noise around zero on
+    hundreds of pixels would outweigh it, and the keypoint weighs as much as the peak is high.
+
+    Args:
+        raw: ``(people, keypoints, height, width)``, what the teacher's layers put out.
+        teacher: its head.
+        student: the student's head.
+
+    Returns:
+        targets of the shape of ``raw``, and weights ``(people, keypoints)`` from 0 to 1.
+    """
+    maps = VitPose.finished(raw, teacher).float()
+    if teacher.maps == "places":
+        return maps.square(), torch.ones_like(maps[..., 0, 0])
+    if student.maps == "heatmaps":
+        return maps, torch.ones_like(maps[..., 0, 0])
+    peaks = maps.amax(dim=(2, 3), keepdim=True)
+    kept = torch.where(maps >= _NOISE * peaks, maps, torch.zeros_like(maps))
+    return kept.clamp(min=0), peaks[..., 0, 0].clamp(0, 1)
 
 
 def _sized(teacher: VitPose, student: VitPose) -> VitPose:

@@ -13,7 +13,7 @@ it spends most of its steps on them:
   projection such that it takes away a part of what it finds (Trockman and Kolter 2023, "Mimetic Initialization of
   Self-Attention Layers").
 
-The measured gain is in ``docs/decisions/006-from-nothing-on-small-data.md``.
+What it is good for, and with which optimiser it is not, is in ``docs/decisions/006-from-nothing-on-small-data.md``.
 """
 
 import math
@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vitpose.core.errors import UsageError
 from vitpose.models.mae import sine_positions
 from vitpose.models.pixels import normalize
 from vitpose.models.pose import VitPose
@@ -51,7 +52,7 @@ def structure(model: VitPose, crops: Tensor, *, seed: int = 0) -> str:
         seed: what the random parts are drawn from.
 
     Raises:
-        UsageError: a width that is not a multiple of 4.
+        UsageError: a width that is not a multiple of 4, or crops without any content.
     """
     backbone, generator = model.backbone, torch.Generator().manual_seed(seed)
     _whiten(backbone.patch_embed, normalize(crops, torch.float32), generator)
@@ -68,6 +69,8 @@ def _whiten(embed: torch.nn.Conv2d, images: Tensor, generator: torch.Generator) 
     mean = patches.mean(dim=0)
     variances, directions = torch.linalg.eigh((patches - mean).T.cov())
     variances, directions = variances.flip(0)[:width].clamp(min=0.0), directions.flip(1)[:, :width]
+    if not variances[0] > 0:
+        raise UsageError("model.init = 'structured' looks at the people to train on, and all crops of theirs are blank")
     scale = (variances + _FLOOR * variances[: max(width // 5, 1)].mean()).rsqrt()
     rotation = torch.linalg.qr(torch.randn(width, directions.shape[1], dtype=torch.float64, generator=generator))[0]
     filters = _POSITIONS * rotation @ (directions * scale).T

@@ -61,7 +61,9 @@ def _head_notes(model: VitPose, skeleton: Skeleton, head: HeadSpec, loaded: Load
     fresh = (
         f", {len(missing)} start fresh ({', '.join(missing[:6])}{' …' if len(missing) > 6 else ''})" if missing else ""
     )
-    return f"the head for {head.dataset} starts from {source.dataset}: {len(matches)} keypoints match by name{fresh}"
+    other = "" if source.maps == head.maps else f"; its maps were {source.maps} and become {head.maps}"
+    begun = f"the head for {head.dataset} starts from {source.dataset}"
+    return f"{begun}: {len(matches)} keypoints match by name{fresh}{other}"
 
 
 def _best_head(skeleton: Skeleton, head: HeadSpec, loaded: LoadedModel) -> HeadSpec | None:
