@@ -3,6 +3,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -10,11 +11,12 @@ import pytest
 import torch
 from tiny_models import SPEC, tiny_crops
 
+import vitpose.engines.export as export_module
 from vitpose.codec.codec import Codec
 from vitpose.core.errors import GateError, InputError, UsageError
 from vitpose.core.geometry import CropTransform
 from vitpose.core.skeleton import load_skeleton
-from vitpose.engines import description
+from vitpose.engines import description, quantize
 from vitpose.engines.description import KEYPOINTS, SCORES, Description
 from vitpose.engines.eager import EagerEngine
 from vitpose.engines.export import Limits, Target, export, open_exported
@@ -86,11 +88,80 @@ def test_layers_go_back_to_higher_precision_until_the_limit_is_kept(exported, to
         errors.append(float(np.square(heatmaps - exact[:count]).mean()))
         return errors[-1]
 
-    _, none = quantize_graph(graph, pixels, lambda heatmaps, count: 0 * error(heatmaps, count))
-    _, some = quantize_graph(graph, pixels, lambda heatmaps, count: 1.4 * error(heatmaps, count) / errors[0])
-    assert min(errors) <= errors[0] / 1.4
-    _, every = quantize_graph(graph, pixels, lambda *_: 2.0)
-    assert set(none) < set(some) < set(every)
+    none = quantize_graph(graph, pixels, lambda heatmaps, count: 0 * error(heatmaps, count))
+    rounded = errors[-1]
+    some = quantize_graph(graph, pixels, lambda heatmaps, count: 1.1 * error(heatmaps, count) / rounded)
+    assert min(errors) <= 0.8 * rounded / 1.1
+    assert errors[-1] < rounded
+    every = quantize_graph(graph, pixels, lambda *_: 2.0)
+    assert set(none.kept) < set(some.kept) < set(every.kept)
+    assert len(every.kept) <= every.layers == some.layers
+    assert (none.rest, every.rest) == ("bf16" if to == "openvino" else "fp32", "fp32")
+    assert some.note.startswith(f"int8 in {some.layers - len(some.kept)} of {some.layers} products")
+
+
+@pytest.mark.slow
+def test_what_is_not_int8_is_exact_where_bf16_alone_would_fail(exported):
+    """With nothing rounded and fp32 for the rest, a quantised graph is the graph."""
+    pytest.importorskip("nncf")
+    import openvino
+
+    path, pixels = exported("openvino"), tiny_crops(8, seed=3)
+    exact = open_exported(path)(pixels)
+    spread = np.abs(exact).max()
+    found = quantize_graph(
+        openvino.Core().read_model(str(path)),
+        pixels,
+        lambda maps, count: np.abs(maps - exact[:count]).max() / 1e-4 / spread,
+    )
+    assert found.rest == "fp32"
+    assert len(found.kept) > 0
+
+
+def test_a_graph_beyond_a_protocol_buffer_is_run_from_a_file(exported, monkeypatch):
+    import onnx
+    import onnxruntime
+
+    path, pixels = exported("onnx"), tiny_crops(2, seed=3)
+    graph = onnx.load(str(path))
+    runner = object.__new__(quantize._Onnx)
+    given = []
+
+    def session(graph, **options):
+        given.append(type(graph))
+        return onnxruntime.InferenceSession(graph, **options)
+
+    runner._runtime = SimpleNamespace(InferenceSession=session)
+    expected = runner.run(graph, pixels, "fp32")
+    monkeypatch.setattr(quantize, "_LARGEST", 0)
+    assert np.array_equal(runner.run(graph, pixels, "fp32"), expected)
+    assert given == [bytes, str]
+
+
+def test_int8_is_judged_by_other_people_than_it_is_fitted_to(model, crops, tmp_path, monkeypatch):
+    seen = {}
+
+    def write(model, draft, words, score, people):
+        seen["fitted"] = people
+        export_module.write_onnx(model, draft, words)
+        return "as it was"
+
+    monkeypatch.setattr(export_module, "_write", write)
+    people = tiny_crops(7, seed=9)
+    report = export(
+        model, tmp_path / "a.onnx", skeleton=load_skeleton("coco17"), crops=people, target=Target(precision="int8")
+    )
+    assert len(seen["fitted"]) == 3
+    assert report.crops == 4
+    assert report.summary.endswith("; as it was")
+    with pytest.raises(UsageError, match="other"):
+        export(
+            model,
+            tmp_path / "b.onnx",
+            skeleton=load_skeleton("coco17"),
+            crops=people[:1],
+            target=Target(precision="int8"),
+        )
 
 
 @pytest.mark.parametrize("to", ["onnx", "openvino"])

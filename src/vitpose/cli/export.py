@@ -28,7 +28,10 @@ def export(
         str, typer.Option(help="auto, whole (the picture is the box), or a Hugging Face detector's id or folder.")
     ] = "auto",
     boxes: Annotated[Path | None, typer.Option(help="Boxes from a file instead of a detector.")] = None,
-    crops: Annotated[int, typer.Option(min=1, help="People to check on at most.")] = 128,
+    crops: Annotated[
+        int | None,
+        typer.Option(min=1, help="People to look at most: 128 by default; 256 for int8, which is fitted to half."),
+    ] = None,
     max_shift: Annotated[
         float, typer.Option(help="Limit on the 99th percentile of the keypoints' shift, in heatmap pixels.")
     ] = 1.0,
@@ -49,7 +52,10 @@ def export(
     head = loaded.model.spec.head(dataset)
     given = None if boxes is None else GivenBoxes.from_file(boxes)
     finder = None if given is not None else make_detector(detector, Search(), device="auto")
-    people = collect_crops(images, head, loaded.model.spec.input_size, given=given, detector=finder, limit=crops)
+    default = 256 if precision == "int8" else 128
+    people = collect_crops(
+        images, head, loaded.model.spec.input_size, given=given, detector=finder, limit=crops or default
+    )
     place = out or Path(f"{loaded.name.rpartition('/')[2].replace(':', '-')}-{head.dataset}{SUFFIXES[target.to]}")
     report = write(
         loaded.model,

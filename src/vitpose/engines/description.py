@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from vitpose._version import __version__
 from vitpose.codec.codec import Codec
@@ -31,6 +31,7 @@ class Description:
         precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``.
         end_to_end: the file also gives keypoints in crop pixels and scores.
         source: digest of the weights it was made from.
+        rest: of an int8 file, the precision of what is not int8: ``bf16`` (fp32 where the CPU has none) or ``fp32``.
         kept: of an int8 file, the matrix products and convolutions in higher precision: those that hurt, and the
             products inside attention, which are never quantised.
         written_by: package and version.
@@ -43,6 +44,7 @@ class Description:
     precision: str = "fp32"
     end_to_end: bool = False
     source: str = ""
+    rest: Literal["bf16", "fp32"] = "bf16"
     kept: tuple[str, ...] = ()
     written_by: str = f"vitpose {__version__}"
     calibration: Mapping[str, Any] | None = None
@@ -68,6 +70,7 @@ class Description:
             "precision": self.precision,
             "end_to_end": self.end_to_end,
             "source": self.source,
+            "rest": self.rest,
             "kept": list(self.kept),
         }
         if self.calibration is not None:
@@ -111,6 +114,7 @@ class Description:
                 precision=str(plain["precision"]),
                 end_to_end=bool(plain["end_to_end"]),
                 source=str(plain.get("source", "")),
+                rest="fp32" if plain.get("rest") == "fp32" else "bf16",
                 kept=tuple(plain.get("kept", ())),
                 written_by=str(plain.get("written_by", "")),
                 calibration=plain.get("calibration"),

@@ -77,7 +77,8 @@ def export(
         model: any; of several heads and experts those of ``dataset`` are kept.
         path: ends in ``.onnx`` or ``.xml``; the suffix is added where there is none.
         skeleton: of ``dataset``.
-        crops: ``(people, height, width, 3)`` uint8 of real people, for the gate and to calibrate int8 with.
+        crops: ``(people, height, width, 3)`` uint8 of real people, for the gate. int8 is fitted to the first half and
+            checked on the second.
         target: format, precision and whether decoding is part of the graph.
         dataset: which head; the first by default.
         limits: of the gate.
@@ -95,17 +96,22 @@ def export(
     place = _place(Path(path), target)
     if not len(crops):
         raise UsageError("an export is checked on crops of real people: give pictures with people in them")
+    if target.precision == "int8" and len(crops) < 2:
+        raise UsageError("int8 is fitted to one half of the people and checked on the other: give pictures of more")
     dense = single(model, dataset)
     reference = EagerEngine(dense, device="cpu", dtype="fp32")
     words = describe(dense, skeleton, precision=target.precision, end_to_end=target.end_to_end)
     words = replace(words, calibration=calibration)
-    expected = find(reference, crops, words.codec)
+    # int8 is fitted to people, so others judge it.
+    own = len(crops) // 2 if target.precision == "int8" else 0
+    both = find(reference, crops, words.codec)
+    fitted, expected = Found(both.xy[:own], both.scores[:own]), Found(both.xy[own:], both.scores[own:])
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=place.parent, prefix=".part-") as folder:
             draft = Path(folder) / place.name
-            _write(dense, draft, words, _scorer(expected, reference, words, limits), crops)
-            report = _judge(draft, reference, expected, crops, limits)
+            note = _write(dense, draft, words, _scorer(fitted, reference, words, limits), crops[:own])
+            report = replace(_judge(draft, reference, expected, crops[own:], limits), note=note)
             _log.info("%s", report.summary)
             report.check()
             # The small file last: whoever sees it sees all of it.
@@ -181,8 +187,9 @@ def _write(
     words: Description,
     score: Callable[[NDArray[np.float32], int], float],
     crops: Crops,
-) -> None:
-    """Write the file and what lies beside it."""
+) -> str:
+    """Write the file and what lies beside it; return what is to be said about it."""
+    note = ""
     if draft.suffix == ".xml":
         openvino: Any = require("openvino", "openvino", "exporting to OpenVINO")
         with tempfile.TemporaryDirectory() as folder:
@@ -190,19 +197,24 @@ def _write(
             write_onnx(model, step, words)
             graph = read_graph(openvino, step)
             if words.precision == "int8":
-                graph, kept = quantize_graph(graph, crops, score)
-                words = replace(words, kept=kept)
+                found = quantize_graph(graph, crops, score)
+                graph, note = found.graph, found.note
+                words = replace(words, kept=found.kept, rest=found.rest)
             graph.set_rt_info(words.to_json(), [ENTRY])
             openvino.save_model(graph, str(draft), compress_to_fp16=words.precision == "fp16")
-        return
+        return note
     if words.precision == "int8":
         onnx: Any = require("onnx", "onnx", "exporting to ONNX")
         write_onnx(model, draft, words)
-        graph, kept = quantize_graph(onnx.load(str(draft)), crops, score)
-        onnx.helper.set_model_props(graph, {ENTRY: replace(words, kept=kept).to_json()})
-        onnx.save(graph, str(draft))
-        return
+        found = quantize_graph(onnx.load(str(draft)), crops, score)
+        for beside in draft.parent.iterdir():  # the weights of a large graph, which are int8 in the file now
+            if beside != draft:
+                beside.unlink()
+        onnx.helper.set_model_props(found.graph, {ENTRY: replace(words, kept=found.kept, rest=found.rest).to_json()})
+        onnx.save(found.graph, str(draft))
+        return found.note
     write_onnx(single(model).half() if words.precision == "fp16" else model, draft, words)
+    return note
 
 
 def _judge(draft: Path, reference: EagerEngine, expected: Found, crops: Crops, limits: Limits) -> Report:

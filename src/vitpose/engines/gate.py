@@ -97,6 +97,7 @@ class Report:
         oks: similarity to the truth of reference and engine, with the bootstrap interval of the difference.
         against_labels: the truth is labels; otherwise it is the reference's own poses, and its similarity is 1.
         failures: limits that were not kept; empty means passed.
+        note: what else there is to say about the engine.
     """
 
     engine: str
@@ -111,6 +112,7 @@ class Report:
     oks: Interval
     against_labels: bool
     failures: tuple[str, ...]
+    note: str = ""
 
     @property
     def passed(self) -> bool:
@@ -125,6 +127,7 @@ class Report:
             f" {self.p99:.3f}, largest {self.max:.2f} heatmap pixels; OKS {self.oks.difference:+.4f}"
             f" [{self.oks.low:+.4f}, {self.oks.high:+.4f}]"
             + ("; the reference was sure of nothing, so all keypoints were compared" if self.all_counted else "")
+            + (f"; {self.note}" if self.note else "")
         )
 
     def check(self) -> "Report":

@@ -112,8 +112,8 @@ class OpenVinoEngine:
             self._local = threading.local()
 
     def _compile(self, graph: Any) -> Any:
-        width = self.description.spec.backbone.width
-        return compile_graph(self._openvino, graph, self.precision, threads=self._threads, width=width)
+        width, rest = self.description.spec.backbone.width, self.description.rest
+        return compile_graph(self._openvino, graph, self.precision, threads=self._threads, width=width, rest=rest)
 
     def _request(self) -> Any:
         """Return this thread's request; a child process compiles anew, for threads do not survive a fork."""
@@ -158,8 +158,8 @@ def describe_graph(graph: Any, where: str) -> Description:
     return Description.from_json(None, where)
 
 
-def compile_graph(openvino: Any, graph: Any, precision: str, *, threads: int, width: int) -> Any:
-    """Compile for this CPU; what is not int8 runs as bf16 where the CPU has it, unless fp32 or fp16 was asked for.
+def compile_graph(openvino: Any, graph: Any, precision: str, *, threads: int, width: int, rest: str = "bf16") -> Any:
+    """Compile for this CPU; bf16 runs as fp32 where the CPU has none.
 
     Args:
         openvino: the package.
@@ -167,13 +167,15 @@ def compile_graph(openvino: Any, graph: Any, precision: str, *, threads: int, wi
         precision: one of ``PRECISIONS``.
         threads: for one call.
         width: of the tokens; so many activations share a scale where it is found while the model runs.
+        rest: precision of what is not int8 in such a graph: ``bf16`` or ``fp32``.
 
     Raises:
         UsageError: ``int8-dynamic`` for a file that has no layers in higher precision.
     """
     core = shared_core(openvino)
     can = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    hint = "bf16" if precision in ("bf16", "int8", DYNAMIC) and "BF16" in can else "f32"
+    wanted = rest if precision == "int8" else "bf16" if precision == DYNAMIC else precision
+    hint = "bf16" if wanted == "bf16" and "BF16" in can else "f32"
     settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
     if precision == DYNAMIC:
         if not compress_weights(graph):

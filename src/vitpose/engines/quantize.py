@@ -5,6 +5,9 @@ precision, those that hurt most first, until they are within. NNCF has such a se
 before its own smoothing (SmoothQuant, Xiao et al. 2023), which belong to other activations: with a transformer every
 layer it restores makes things worse (seen with NNCF 3.4). Here a layer is restored by reading past the rounding of what
 it multiplies, which leaves the smoothing alone.
+
+What is not int8 runs in bf16 where that keeps the limits with nothing rounded, and in fp32 where it does not: a model
+that wavers between two places of like height can fail in bf16 already, and then no choice of layers would help.
 """
 
 import contextlib
@@ -12,8 +15,11 @@ import copy
 import io
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +33,8 @@ from vitpose.engines.threads import usable_cores
 
 Maps = NDArray[np.float32]
 
+Rest = Literal["bf16", "fp32"]
+
 Score = Callable[[Maps, int], float]
 """How near the limits heatmaps of the first so many crops are: 1 is at the limit."""
 
@@ -36,6 +44,37 @@ CALIBRATION = 128
 _RANKING = 16
 """Crops that tell which layer hurts most."""
 
+_LARGEST = 1_900_000_000
+"""Bytes of weights up to which a graph can be handed over in memory: a protocol buffer ends at 2 GiB."""
+
+_MARGIN = 0.8
+"""What the search calls within, of the limit: at the limit itself the next people are as likely beyond it."""
+
+_STEPS = 8
+"""Sizes the search begins with: an eighth of the layers restored, two eighths, and so on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantised:
+    """A quantised graph, and what of it is not.
+
+    Attributes:
+        graph: an OpenVINO model or an ``onnx.ModelProto``.
+        kept: names of the matrix products and convolutions in higher precision.
+        layers: how many there are of either kind.
+        rest: their precision, and that of everything else.
+    """
+
+    graph: Any
+    kept: tuple[str, ...]
+    layers: int
+    rest: Rest
+
+    @property
+    def note(self) -> str:
+        """How much of it is int8, in words."""
+        return f"int8 in {self.layers - len(self.kept)} of {self.layers} products, {self.rest} in the others"
+
 
 class _Graph(Protocol):
     """A quantised graph of either kind."""
@@ -43,23 +82,24 @@ class _Graph(Protocol):
     layers: tuple[str, ...]
     """Names of the layers that read rounded values, in order of computation."""
 
+    rests: tuple[Rest, ...]
+    """Precisions of what is not int8, the fastest first; the last one loses nothing."""
+
     def restored(self, names: Sequence[str]) -> Any:
         """Return the graph with these layers in higher precision."""
 
-    def run(self, graph: Any, crops: Crops) -> Maps:
+    def run(self, graph: Any, crops: Crops, rest: Rest) -> Maps:
         """Return a graph's heatmaps."""
 
 
-def quantize_graph(graph: Any, crops: Crops, excess: Score) -> tuple[Any, tuple[str, ...]]:
+def quantize_graph(graph: Any, crops: Crops, excess: Score) -> Quantised:
     """Quantise a graph until it is within the limits, or nothing is left to take back.
 
     Args:
         graph: an OpenVINO model or an ``onnx.ModelProto``.
-        crops: ``(people, height, width, 3)`` uint8 of real people.
+        crops: ``(people, height, width, 3)`` uint8 of real people: they choose the scales and the layers, so a verdict
+            on them is kinder than one on others.
         excess: from heatmaps of the first crops to how near the limits they are.
-
-    Returns:
-        the quantised graph, and the names of the matrix products and convolutions in higher precision.
 
     Raises:
         MissingExtraError: NNCF is not installed.
@@ -69,27 +109,44 @@ def quantize_graph(graph: Any, crops: Crops, excess: Score) -> tuple[Any, tuple[
         raise UsageError("int8 needs crops of real people to choose its scales: give pictures")
     before = _weighted(graph)
     quantised: _Graph = (_OpenVino if _is_openvino(graph) else _Onnx)(graph, crops)
-    found = quantised.restored(())
-    if excess(quantised.run(found, crops), len(crops)) > 1:
-        found = quantised.restored(_needed(quantised, graph, crops, excess))
-    return found, tuple(sorted(before - _quantised(found)))
+
+    def within(names: Sequence[str], rest: Rest) -> bool:
+        return excess(quantised.run(quantised.restored(names), crops, rest), len(crops)) <= _MARGIN
+
+    restored, rest = _needed(quantised, graph, crops[:_RANKING], within)
+    found = quantised.restored(restored)
+    kept = tuple(sorted(before - _quantised(found)))
+    return Quantised(found, kept, len(before), rest)
 
 
-def _needed(quantised: _Graph, graph: Any, crops: Crops, excess: Score) -> list[str]:
-    """Return the fewest layers, of those that hurt most, whose higher precision keeps the limits; all if none do."""
-    some = crops[:_RANKING]
-    exact = quantised.run(graph, some)
+def _needed(
+    quantised: _Graph, graph: Any, some: Crops, within: Callable[[Sequence[str], Rest], bool]
+) -> tuple[list[str], Rest]:
+    """Return layers whose higher precision keeps the limits, and that precision; all layers if none do.
+
+    More layers are not always better, since errors of two can cancel. So sizes are tried, from few to many, and between
+    the first that keeps the limits and the one before; what is returned was measured, but a smaller set may exist.
+    """
+    final = quantised.rests[-1]
+    rest = next((one for one in quantised.rests[:-1] if within(quantised.layers, one)), final)
+    if within((), rest):
+        return [], rest
+    exact = quantised.run(graph, some, final)
 
     def error(name: str) -> float:
-        return float(np.square(quantised.run(quantised.restored([name]), some) - exact).mean())
+        return float(np.square(quantised.run(quantised.restored([name]), some, rest) - exact).mean())
 
     ranked = sorted(quantised.layers, key=error)  # whose restoring leaves least error hurts most
-    low, high = 0, len(ranked)  # too few, enough or all
-    while high - low > 1:
-        middle = (low + high) // 2
-        within = excess(quantised.run(quantised.restored(ranked[:middle]), crops), len(crops)) <= 1
-        low, high = (low, middle) if within else (middle, high)
-    return ranked[:high]
+    few = 0
+    for step in range(1, _STEPS + 1):
+        many = -(-len(ranked) * step // _STEPS)
+        if many > few and (many == len(ranked) or within(ranked[:many], rest)):
+            break
+        few = max(few, many)
+    while many - few > 1:
+        middle = (few + many) // 2
+        few, many = (few, middle) if within(ranked[:middle], rest) else (middle, many)
+    return ranked[:many], rest
 
 
 def _rounded(graph: Any, crops: Crops, **parameters: Any) -> Any:
@@ -112,6 +169,8 @@ def _rounded(graph: Any, crops: Crops, **parameters: Any) -> Any:
 class _OpenVino:
     """Layers read ``FakeQuantize`` operations; those of weights become int8 constants at the end."""
 
+    rests: tuple[Rest, ...] = ("bf16", "fp32")
+
     def __init__(self, graph: Any, crops: Crops) -> None:
         self._openvino: Any = require("openvino", "openvino", "quantising to int8")
         # Weights stay as they are until it is known which are kept.
@@ -133,8 +192,8 @@ class _OpenVino:
         compress_quantize_weights_transformation(graph)
         return graph
 
-    def run(self, graph: Any, crops: Crops) -> Maps:
-        compiled = compile_graph(self._openvino, graph, "int8", threads=usable_cores(), width=1)
+    def run(self, graph: Any, crops: Crops, rest: Rest) -> Maps:
+        compiled = compile_graph(self._openvino, graph, "int8", threads=usable_cores(), width=1, rest=rest)
         return np.concatenate([np.array(compiled(crop[None])[HEATMAPS]) for crop in crops])
 
 
@@ -157,6 +216,8 @@ def _read(node: Any) -> list[Any]:
 class _Onnx:
     """Layers read ``DequantizeLinear`` operations, of ``QuantizeLinear`` ones or of weights, which stay in int8."""
 
+    rests: tuple[Rest, ...] = ("fp32",)
+
     def __init__(self, graph: Any, crops: Crops) -> None:
         self._runtime: Any = require("onnxruntime", "onnx", "checking an int8 graph")
         self._graph = _rounded(graph, crops)
@@ -174,9 +235,18 @@ class _Onnx:
                     node.input[place] = forth.input[0]
         return graph
 
-    def run(self, graph: Any, crops: Crops) -> Maps:
-        session = self._runtime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    def run(self, graph: Any, crops: Crops, rest: Rest) -> Maps:  # noqa: ARG002 - ONNX Runtime has fp32 alone
+        session = self._session(graph)
         return np.concatenate([np.asarray(session.run([HEATMAPS], {CROPS: crop[None]})[0]) for crop in crops])
+
+    def _session(self, graph: Any) -> Any:
+        providers = ["CPUExecutionProvider"]
+        if sum(len(tensor.raw_data) for tensor in graph.graph.initializer) < _LARGEST:
+            return self._runtime.InferenceSession(graph.SerializeToString(), providers=providers)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "graph.onnx"
+            require("onnx", "onnx", "checking an int8 graph").save(graph, str(path), save_as_external_data=True)
+            return self._runtime.InferenceSession(str(path), providers=providers)
 
 
 def _is_openvino(graph: Any) -> bool:
