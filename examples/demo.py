@@ -20,8 +20,8 @@ RANDOM = ("--model", "random:vitpose-s", "--detector", "whole", "--threshold", "
 
 WORDS = {
     True: "These are the small weights that come with the package. With a network, run:  vitpose predict photo.jpg",
-    False: "The weights of this demo are RANDOM, so the skeleton is scattered: the demo downloads nothing, and the\n"
-    "package carries no trained weights yet. With a network, run:  vitpose predict photo.jpg",
+    False: "The weights of this demo are RANDOM, so the skeleton is scattered: the demo downloads nothing, and this\n"
+    "copy of the package carries no trained weights. With a network, run:  vitpose predict photo.jpg",
 }
 
 

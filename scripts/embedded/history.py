@@ -64,12 +64,13 @@ def _curve(lines: list[dict[str, Any]], per_epoch: float) -> list[dict[str, floa
 
 
 def _made_with(folder: Path) -> dict[str, str]:
-    """Return device and command, if the run wrote them down; places on the disk are left out."""
+    """Return device, command and a note, as far as the run has them; places on the disk are left out."""
     path = folder / "versions.json"
     if not path.is_file():
         return {}
     versions = json.loads(path.read_text(encoding="utf-8"))
-    return {"device": versions["device"], "command": plain_command(versions["command"])}
+    note = {"note": versions["note"]} if "note" in versions else {}
+    return {"device": versions["device"], "command": plain_command(versions["command"]), **note}
 
 
 def plain_command(command: str) -> str:

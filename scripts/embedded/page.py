@@ -120,7 +120,8 @@ def _history(results: Results) -> str:
             f"| {one['name']} | {device} | {one['epochs']:g} | {one['steps']} x {one['batch_size']} | {minutes} |"
         )
     commands = dict.fromkeys(one["command"] for one in stages if "command" in one)
-    parts = ["\n".join(rows), *(f"`{command}`" for command in commands)]
+    notes = [f"{one['name']}: {one['note']}" for one in stages if "note" in one]
+    parts = ["\n".join(rows), *(f"`{command}`" for command in commands), *notes]
     parts += [_curve(one) for one in stages if one["curve"]]
     return "\n\n".join(parts)
 

@@ -102,6 +102,7 @@ def a_run(folder, name, start="", *, steps=40):
     lines.insert(1, {"step": 20, "validation/ap": 0.1, "validation/score": 0.1})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     versions = {
+        "note": f"{name} was something else then.",
         "device": "a machine",
         "command": f"/home/me/scripts/embedded/small_machine.py --data /secret --out {folder}",
     }
@@ -128,6 +129,7 @@ def test_the_history_of_weights_is_read_from_their_run_folders(tmp_path):
         }
     )
     assert "| heatmaps | a machine | 3 | 60 x 10 | 2 |" in text
+    assert "places: places was something else then." in text
     assert "secret" not in text
     assert plain_command("/x/bin/vitpose train a --set b=1") == "vitpose train a --set b=1"
     assert (

@@ -28,7 +28,8 @@ def places(raw: Tensor) -> Tensor:
     """Turn the output of a head of ``places`` into maps that are read like heatmaps.
 
     For each keypoint, ``softmax(10 raw)`` over all pixels is the probability of its place. It is scaled by the sum of a
-    target Gaussian, so that who is as sure as a target gives height 1. The square root is taken, so that who wavers
+    target Gaussian, so that who is as sure as a target gives height 1, and who is surer a little more (the bound is the
+    root of that sum, 2.5 on 24 x 32 pixels). The square root is taken, so that who wavers
     between places, or is off by as much as labels are, stays above the thresholds that heatmaps are read with.
 
     Args:

@@ -150,6 +150,7 @@ def train_detector(
                 progress, scores = _judged(run, progress, evaluate)
                 log.write(progress.step, {f"validation/{name}": value for name, value in scores.items()})
                 shows.say(f"epoch {epoch}: " + "  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+                since, before = time.monotonic(), progress.step  # judging is not training
             late = minutes > 0 and time.monotonic() - began > 60 * minutes
             if ended or late or progress.step % config.save_every == 0:
                 _save(run, progress)
