@@ -1,12 +1,16 @@
 """Files appear whole or not at all."""
 
 import errno
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from vitpose.core.errors import InputError, VitPoseError
-from vitpose.core.files import atomic_path, atomic_write_text
+from vitpose.core.errors import InputError, UsageError, VitPoseError
+from vitpose.core.files import atomic_path, atomic_write_text, check_regular, held_alone
 
 
 def test_a_finished_file_replaces_the_old_one(tmp_path: Path) -> None:
@@ -41,3 +45,38 @@ def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("")
     with pytest.raises(VitPoseError, match="cannot write"):
         atomic_write_text(tmp_path / "a" / "b.json", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no lock there")
+def test_what_one_process_holds_another_does_not_get_until_it_ends(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / ".film.lock"
+    script = (
+        "import sys, time; from pathlib import Path; from vitpose.core.files import held_alone\n"
+        "with held_alone(Path(sys.argv[1]), 'taken'): print('held', flush=True); time.sleep(100)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(UsageError, match="it is taken"), held_alone(path, "it is taken"):
+            pass
+        assert path.exists(), "whoever is refused leaves the other's lock alone"
+        other.send_signal(signal.SIGKILL)
+    assert path.exists(), "a killed process cleans nothing up"
+    with held_alone(path, "it is taken"), pytest.raises(UsageError), held_alone(path, "held in this process too"):
+        pass
+    assert not list(path.parent.iterdir())
+
+
+def test_a_lock_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(VitPoseError, match="cannot write"), held_alone(tmp_path / "file" / ".lock", "taken"):
+        pass
+
+
+def test_pipes_are_no_files(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    check_regular(tmp_path / "file", "file")
+    check_regular(tmp_path, "folder")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="a pipe is a pipe, not a file: save"):
+        check_regular(tmp_path / "pipe", "a pipe")

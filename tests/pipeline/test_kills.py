@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from moving_blocks import BlockDetector, Blocks, block_estimator, files_in, still_running
 
+from vitpose.core.errors import UsageError
 from vitpose.motion.settings import SmoothingSettings
 from vitpose.pipeline.assemble import LazyDetector
 from vitpose.pipeline.stream import predict_video
@@ -106,4 +107,25 @@ def test_a_killed_process_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     )
     assert done.stdout.strip() == "300"
     found = {name: data for name, data in files_in(folder).items() if "/.part-" not in f"/{name}"}
+    assert found == files_in(reference)
+
+
+def test_a_second_run_of_the_same_film_is_refused_and_harms_nothing(tmp_path: Path) -> None:
+    script = [sys.executable, moving_blocks.__file__]
+    reference, folder = tmp_path / "reference", tmp_path / "shared"
+    partial = folder / "blocks.partial.jsonl"
+    options = replace(ONLINE, smoothing=None)
+    with subprocess.Popen([*script, str(folder), "200", "--slow", "0.01"], stdout=subprocess.PIPE) as first:
+        while first.poll() is None and length_of(partial) == 0:
+            time.sleep(0.01)
+        for resume in (False, True):
+            with pytest.raises(UsageError, match=r"another run is writing .*blocks\.partial\.jsonl: wait"):
+                predict_video(block_estimator(), Blocks(200), out=folder, options=replace(options, resume=resume))
+        assert first.poll() is None, "the first run was to be at work all the while"
+        done = predict_video(block_estimator(), Blocks(20), out=folder, name="other", options=options)
+        assert done.complete, "another film in the same folder is nobody's concern"
+        first.communicate()
+    assert first.returncode == 0
+    predict_video(block_estimator(), Blocks(200), out=reference, options=options)
+    found = {name: data for name, data in files_in(folder).items() if not name.startswith("other.")}
     assert found == files_in(reference)

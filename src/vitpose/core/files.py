@@ -3,11 +3,16 @@
 import contextlib
 import os
 import secrets
+import stat
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from vitpose.core.errors import VitPoseError
+from vitpose.core.errors import InputError, UsageError, VitPoseError
+
+if sys.platform != "win32":
+    import fcntl
 
 T = TypeVar("T")
 
@@ -27,7 +32,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         temporary = _stage(target)
+        rights = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(rights)  # some writers put a file of their own in its place, for nobody else to read
         _commit(temporary, target)
         temporary = None
     except OSError as error:
@@ -107,6 +114,68 @@ class GrowingFile:
         with contextlib.suppress(OSError):
             self._file.close()
         self.temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def held_alone(path: Path, otherwise: str) -> Iterator[None]:
+    """Hold a lock for the length of the block: of two processes that work on the same files, one is refused.
+
+    The operating system takes the lock back when the process ends, however it ends, so a killed run never stands in the
+    way of the one that continues it; the empty file it leaves is taken over.
+
+    Args:
+        path: the file that is locked; it is made, and removed in the end.
+        otherwise: what to say when another process holds it.
+
+    Raises:
+        UsageError: another process holds it.
+        VitPoseError: the folder cannot be made or written to.
+    """
+    # Without fcntl there is no lock here: a file that is only made exclusively would outlive a killed process, and
+    # then refuse the run that is to go on with its work.
+    descriptor = None if sys.platform == "win32" else _locked(path, otherwise)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            # While the lock is held, so that the file somebody else locks now is never the one that is removed.
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def _locked(path: Path, otherwise: str) -> int:
+    """Return the descriptor of a file that is at ``path`` and locked by nobody else."""
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+        except OSError as error:
+            raise VitPoseError(f"cannot write {path}: {error.strerror or error}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(descriptor)
+            raise UsageError(otherwise) from error
+        except OSError:
+            # Some network file systems know no locks: the work is done without one, as it was before.
+            return descriptor
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        os.close(descriptor)  # whoever held it before has removed it in the meantime
+
+
+def check_regular(path: Path, name: str) -> None:
+    """Refuse a pipe, a socket or a device, which a reader may wait for without end.
+
+    Raises:
+        InputError: it is one.
+        OSError: there is nothing, or it may not be looked at.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        kind = "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
+        raise InputError(f"{name} is a {kind}, not a file: save what comes out of it as a file, and give that")
 
 
 def _stage(target: Path) -> Path:

@@ -1,5 +1,6 @@
 """What a film leaves on disk: the journal, the annotated film, and what is made from the journal."""
 
+import contextlib
 import json
 import logging
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitpose.core.errors import UsageError, VitPoseError
+from vitpose.core.files import held_alone
 from vitpose.core.poses import Poses
 from vitpose.media.video_writer import SegmentedVideo
 from vitpose.pipeline.chunks import Chunk
@@ -61,6 +63,22 @@ class FilmFiles:
     def run(self) -> RunFile:
         """What the run is."""
         return RunFile(self.path(".run.json"))
+
+    @property
+    def lock(self) -> Path:
+        """What a run holds while it works: hidden, for it is nobody's result."""
+        return self.folder / Path(self.name).with_name(f".{Path(self.name).name}.lock")
+
+    def held_alone(self) -> contextlib.AbstractContextManager[None]:
+        """Keep other runs away from these files for the length of a block.
+
+        Raises:
+            UsageError: another process writes them.
+        """
+        return held_alone(
+            self.lock,
+            f"another run is writing {self.partial}: wait until it has ended, or choose another folder with --out",
+        )
 
     def forget(self) -> None:
         """Remove what a run without a frame leaves."""

@@ -63,8 +63,9 @@ def predict_video(
         ``resume`` continues; stopping is how a live source ends, and then the run is complete.
 
     Raises:
-        UsageError: options that do not go with the source, an estimator without detector, or a run to be continued that
-            was begun with other options, another model or another source.
+        UsageError: options that do not go with the source, an estimator without detector, another process that writes
+            the same results, or a run to be continued that was begun with other options, another model or another
+            source.
         InputError: the source breaks off; what was finished is kept as above.
         VitPoseError: anything else that goes wrong, such as a full disk; what was finished is kept.
     """
@@ -72,8 +73,12 @@ def predict_video(
     options.check(source.info, out)
     follower = Follower(make_tracker(options.tracker, max_people=options.max_people), options.smoothing)
     files = None if out is None else FilmFiles(out, name or source.name)
-    begun = files.run.load() if files is not None and options.resume else None
-    with one_engine(estimator, source, begun["identity"]["auto_engine"] or None if begun else None) as held:
+    with contextlib.ExitStack() as stack:
+        if files is not None:
+            stack.enter_context(files.held_alone())
+        begun = files.run.load() if files is not None and options.resume else None
+        known = begun["identity"]["auto_engine"] or None if begun else None
+        held = stack.enter_context(one_engine(estimator, source, known))
         run = _Run(
             source=source,
             work=FilmWork(estimator, Demand(options.detect_every), follower),
