@@ -165,14 +165,34 @@ def _locked(path: Path, otherwise: str) -> int:
         os.close(descriptor)  # whoever held it before has removed it in the meantime
 
 
+def check_place(path: Path) -> None:
+    """Refuse a place where no file can be written, before the work that leads to it; nothing is left there.
+
+    Raises:
+        VitPoseError: the folder cannot be made or written to, or the place is taken by a folder.
+    """
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        _stage(folder / path.name).unlink()
+    except OSError as error:
+        raise VitPoseError(f"cannot write {path}: {error.strerror or error}") from error
+
+
 def check_regular(path: Path, name: str) -> None:
-    """Refuse a pipe, a socket or a device, which a reader may wait for without end.
+    """Refuse a pipe, a socket or a device, which a reader may wait for without end, and a link that leads nowhere.
 
     Raises:
         InputError: it is one.
         OSError: there is nothing, or it may not be looked at.
     """
-    mode = path.stat().st_mode
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise InputError(f"{name} is a link to {path.readlink()}, which does not exist") from None
+        raise
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         kind = "pipe" if stat.S_ISFIFO(mode) else "socket" if stat.S_ISSOCK(mode) else "device"
         raise InputError(f"{name} is a {kind}, not a file: save what comes out of it as a file, and give that")

@@ -19,6 +19,9 @@ from vitpose.formats.film_facts import FilmFacts, FilmFrame
 COCO_ENDING = ".coco.json"
 """What follows the film's name."""
 
+DESCRIPTION = "Poses found by vitpose"
+"""What the file says it is."""
+
 _FIRST_OTHER_ID = 1001
 _VISIBLE = 2
 
@@ -101,7 +104,7 @@ def _beginning(facts: FilmFacts, name: str, categories: dict[str, int]) -> str:
         video |= {"height": facts.sizes[0].height, "width": facts.sizes[0].width}
     skeleton = facts.skeleton
     described = [skeleton.coco_category(label, category_id=number) for label, number in categories.items() if skeleton]
-    info = {"description": "Poses found by vitpose", "skeleton": skeleton.name if skeleton else None}
+    info = {"description": DESCRIPTION, "skeleton": skeleton.name if skeleton else None}
     return f'{{"info": {_text(info)},\n"videos": [{_text(video)}],\n"categories": {_text(described)},\n"images": [\n'
 
 

@@ -151,6 +151,14 @@ class OpenPoseWriter:
 
         Files of an earlier run with such names are removed; other files of a folder that is there are left alone.
         """
+        about = {
+            "skeleton": self._skeleton.name if self._skeleton else None,
+            "body": self._layout.body,
+            **{part: list(points) for part, points in self._layout.order.items()},
+        }
+        # First what says whose the files are: a folder without it is taken for OpenPose's own.
+        beside = self._folder.with_name(f"{self._folder.name}.openpose.json")
+        atomic_write_text(beside, json.dumps(about, indent=1) + "\n")
         with self._writing():
             if self._folder.is_dir():
                 for old in self._folder.glob("*_keypoints.json"):
@@ -161,13 +169,6 @@ class OpenPoseWriter:
                 self._parts.rmdir()
             else:
                 self._parts.replace(self._folder)
-        about = {
-            "skeleton": self._skeleton.name if self._skeleton else None,
-            "body": self._layout.body,
-            **{part: list(points) for part, points in self._layout.order.items()},
-        }
-        beside = self._folder.with_name(f"{self._folder.name}.openpose.json")
-        atomic_write_text(beside, json.dumps(about, indent=1) + "\n")
         return [self._folder, beside]
 
     def discard(self) -> None:

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vitpose.core.coco import COCO_IDS
-from vitpose.core.errors import UsageError
 from vitpose.core.extras import require
 from vitpose.core.files import GrowingFile, atomic_write_text
-from vitpose.core.poses import SCHEMA, Poses
+from vitpose.core.poses import Poses
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -200,17 +199,3 @@ def open_writers(formats: Iterable[str], folder: Path) -> list[ResultWriter]:
         "parquet": ParquetWriter,
     }
     return [kind(folder) for name, kind in kinds.items() if name in formats]
-
-
-def refuse_foreign(path: Path) -> None:
-    """Refuse to write over a JSON or JSON Lines file that is not a result of ours, such as somebody's labels.
-
-    Raises:
-        UsageError: there is one.
-    """
-    if path.suffix not in (".json", ".jsonl") or not path.is_file():
-        return
-    with path.open("rb") as file:
-        beginning = file.read(200)
-    if beginning and SCHEMA.partition("/")[0].encode() not in beginning:
-        raise UsageError(f"{path} exists and is not a result of this command: choose another folder with --out")

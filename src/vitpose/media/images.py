@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vitpose.core.errors import InputError, UsageError, nearest
-from vitpose.core.files import atomic_path
+from vitpose.core.files import atomic_path, check_regular
 from vitpose.media.decode import decode, float_to_bytes, to_rgb, words_to_bytes
 from vitpose.media.urls import fetch_url, is_url
 
@@ -32,9 +32,10 @@ _WRITERS: dict[str, tuple[str, dict[str, int]]] = {
 def read_image(source: ImageSource, *, name: str | None = None, max_pixels: int | None = None) -> NDArray[np.uint8]:
     """Return a picture as ``(height, width, 3)`` uint8 RGB with its EXIF orientation applied.
 
-    Transparency is laid over white. Greys become RGB, 16-bit values are scaled to 8 bit, of an animation the first
-    frame is taken. Arrays are taken as they are: RGB (not BGR), upright; an array that needs no conversion is
-    returned itself, not a copy.
+    Transparency is laid over white. Greys become RGB, 16-bit values are scaled to 8 bit; greys of 32 bit, as TIFF files
+    may have, are taken for 8-bit values if none is above 255, and else for 16-bit ones. Of an animation the first frame
+    is taken, which a warning says. Arrays are taken as they are: RGB (not BGR), upright; an array that needs no
+    conversion is returned itself, not a copy.
 
     Args:
         source: path, http(s) URL, encoded bytes, open binary file, Pillow image or array.
@@ -65,8 +66,13 @@ def read_image(source: ImageSource, *, name: str | None = None, max_pixels: int 
     return decode(io.BytesIO(data), name, max_pixels)
 
 
-def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
+def write_image(path: str | Path, image: NDArray[np.uint8], *, comment: str = "") -> None:
     """Write ``(height, width, 3)`` uint8 RGB as PNG or JPEG, by the suffix; the file appears whole or not at all.
+
+    Args:
+        path: ends in ``.png``, ``.jpg`` or ``.jpeg``.
+        image: the picture.
+        comment: text to keep in the file, JPEG only.
 
     Raises:
         UsageError: another suffix, or another kind of array.
@@ -79,15 +85,17 @@ def write_image(path: str | Path, image: NDArray[np.uint8]) -> None:
         raise UsageError(f"write_image takes (height, width, 3) uint8 RGB, not {image.shape} {image.dtype}")
     kind, options = _WRITERS[suffix]
     with atomic_path(path) as temporary:
-        Image.fromarray(image).save(temporary, format=kind, **options)
+        noted = {"comment": comment} if comment and kind == "JPEG" else {}
+        Image.fromarray(image).save(temporary, format=kind, **options, **noted)
 
 
 def _from_path(path: Path, name: str, max_pixels: int | None) -> NDArray[np.uint8]:
     try:
         if path.is_dir():
             raise InputError(f"{name} is a folder, not a picture")
+        check_regular(path, name)
         with path.open("rb") as file:
-            if not os.fstat(file.fileno()).st_size and path.is_file():
+            if not os.fstat(file.fileno()).st_size:
                 raise InputError(f"{name} is empty")
             return decode(file, name, max_pixels)
     except FileNotFoundError as error:

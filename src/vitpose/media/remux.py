@@ -12,6 +12,7 @@ from vitpose.core.errors import VitPoseError
 from vitpose.core.files import atomic_path
 from vitpose.media.segments import TIME_BASE, pyav, segment_stamps
 from vitpose.media.sound import Sound
+from vitpose.media.sources import DRAWN
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ def _write_with_sound(
 
 def _write(av: Any, segments: Sequence[Path | bytes], path: Path, span: tuple[int, int], sound: Sound | None) -> None:
     with av.open(str(path), "w", format="mp4", options=_OPTIONS) as output:
+        output.metadata["comment"] = DRAWN
         with _opened(av, segments[0]) as first:
             stream = output.add_stream_from_template(first.streams.video[0])
         stream.time_base = TIME_BASE

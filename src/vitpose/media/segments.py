@@ -123,6 +123,18 @@ def segment_stamps(segment: Path | bytes) -> list[int]:
         raise VitPoseError(f"{segment!s:.200} is damaged; delete its folder and run again") from error
 
 
+def parts_in(folder: Path) -> list[Path]:
+    """Return what a run takes for its own in a folder; what it was writing when killed begins with ``.part-``."""
+    if not folder.is_dir():
+        return []
+    entries = sorted(folder.iterdir())
+    return [
+        e
+        for e in entries
+        if _NAME.fullmatch(e.name) or e.name in (_MANIFEST, "film.mp4") or e.name.startswith(".part-")
+    ]
+
+
 class PartsFolder:
     """The segments that are whole, in a folder beside the film."""
 
@@ -143,7 +155,7 @@ class PartsFolder:
         if not self.count:
             self.clear()
             atomic_write_text(folder / _MANIFEST, mark)
-        for path in self._ours():
+        for path in parts_in(self.folder):
             if path.name != _MANIFEST and path not in self.paths:
                 path.unlink()
 
@@ -164,24 +176,13 @@ class PartsFolder:
     def clear(self) -> None:
         """Remove the segments, and the folder if nothing of somebody else's is in it."""
         self.count = 0
-        for path in self._ours():
+        for path in parts_in(self.folder):
             path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 
     def _path(self, index: int) -> Path:
         return self.folder / f"{index:06d}.nut"
-
-    def _ours(self) -> list[Path]:
-        """Our files; what an earlier run was writing when it was killed begins with ``.part-``."""
-        if not self.folder.is_dir():
-            return []
-        entries = sorted(self.folder.iterdir())
-        return [
-            e
-            for e in entries
-            if _NAME.fullmatch(e.name) or e.name in (_MANIFEST, "film.mp4") or e.name.startswith(".part-")
-        ]
 
     def _kept(self, mark: str) -> int:
         manifest = self.folder / _MANIFEST

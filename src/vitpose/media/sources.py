@@ -30,6 +30,8 @@ STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "rtp", "srt")
 """Schemes of addresses that are live whatever they end in."""
 OVERLAY = ".overlay.jpg"
 """Ending of the pictures that are written as results; a folder's are not taken for pictures to work on."""
+DRAWN = "Poses drawn by vitpose"
+"""Comment in every picture and film that is drawn, by which the next run knows that it may take their places."""
 
 MAX_NAME = 150
 """Longest name of a result, in characters; file systems end at 255 bytes with suffixes."""
@@ -67,7 +69,8 @@ def expand_sources(
 
     A file is taken by its suffix as a video or else as a picture. Of a folder the pictures and videos are taken, in
     natural order (``frame2`` before ``frame10``), without its sub-folders unless ``recursive``; hidden files are
-    passed over, other files are counted in a warning. The same goes for what a glob matches (``**`` goes into
+    passed over, other files are counted in a warning. A link that leads nowhere and a pipe are listed by their names
+    like files, so that whoever reads them says what is wrong. The same goes for what a glob matches (``**`` goes into
     sub-folders). A ``.txt`` file lists one source a line, relative to itself; lines that start with ``#`` are comments.
     ``shots/%05d.jpg`` is a sequence, ``webcam:0`` a camera; addresses of videos, playlists and live protocols are
     streams, other ``http`` addresses are pictures.
@@ -122,8 +125,8 @@ def _expand(text: str, *, recursive: bool, as_video: bool, listed_in: str | None
         yield Source("sequence", text, _absolute(text).name or "pictures")
     elif text and path.is_dir():
         yield from _folder(path, recursive=recursive)
-    elif text and path.exists():
-        if path.suffix.lower() == LIST_SUFFIX:
+    elif text and (path.exists() or path.is_symlink()):
+        if listed_in and path.suffix.lower() == LIST_SUFFIX:
             raise InputError(f"{text}{where}: a list cannot hold another list")
         yield _file(path)
     elif PATTERN.search(text):
@@ -169,19 +172,19 @@ def _file(path: Path, base: Path | None = None) -> Source:
 def _folder(path: Path, *, recursive: bool) -> Iterator[Source]:
     try:
         entries = path.rglob("*") if recursive else path.iterdir()
-        files = [entry for entry in entries if entry.is_file() and not _is_hidden(entry.relative_to(path))]
+        files = [entry for entry in entries if not entry.is_dir() and not _is_hidden(entry.relative_to(path))]
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     chosen = _pictures_and_videos(files, str(path))
     if not chosen:
-        hint = "" if recursive else f"; sub-folders are not searched, for those give '{path}/**/*'"
+        hint = "" if recursive else f"; for those in sub-folders add --recursive, or give '{path}/**/*'"
         raise InputError(f"{path} holds no pictures and no videos{hint}")
     yield from (_file(entry, path) for entry in chosen)
 
 
 def _glob(pattern: str, where: str) -> Iterator[Source]:
     # Path.glob takes no absolute patterns.
-    files = [Path(match) for match in glob.iglob(pattern, recursive=True) if Path(match).is_file()]  # noqa: PTH207
+    files = [Path(match) for match in glob.iglob(pattern, recursive=True) if not Path(match).is_dir()]  # noqa: PTH207
     chosen = _pictures_and_videos(files, pattern)
     if not chosen:
         raise InputError(f"{pattern}{where} matches no pictures and no videos")

@@ -11,6 +11,9 @@ from vitpose.motion.analyse import PersonMotion
 from vitpose.motion.plots import angle_png, trajectory_png
 from vitpose.motion.tables import summary_columns
 
+BEGINNING = "<!doctype html>\n<html lang=en><meta charset=utf-8><title>Motion</title>"
+"""How a page begins, by which it is known."""
+
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 1000px; margin: 2em auto; padding: 0 1em; color: #222 }
 table { border-collapse: collapse } td, th { padding: .15em .8em; border-bottom: 1px solid #ddd; text-align: left }
@@ -27,8 +30,7 @@ def write_report(people: Sequence[PersonMotion], path: Path, *, source: str, not
     parts += [_person(person) for person in people]
     parts.append(f"<p class=note>Written by vitpose {__version__}.</p>")
     body = "\n".join(parts)
-    page = f"<!doctype html>\n<html lang=en><meta charset=utf-8><title>Motion</title><style>{_STYLE}</style>\n{body}\n"
-    atomic_write_text(path, page + "</html>\n")
+    atomic_write_text(path, f"{BEGINNING}<style>{_STYLE}</style>\n{body}\n</html>\n")
 
 
 def _person(person: PersonMotion) -> str:

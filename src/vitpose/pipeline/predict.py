@@ -31,11 +31,12 @@ from vitpose.formats.results import (
     ResultWriter,
     number_images,
     open_writers,
-    refuse_foreign,
 )
 from vitpose.media.images import write_image
-from vitpose.media.sources import OVERLAY, Source, shown
+from vitpose.media.sources import DRAWN, OVERLAY, Source, shown
 from vitpose.pipeline.estimator import IMAGES_IN_FLIGHT, PoseEstimator
+from vitpose.pipeline.film_output import FilmFiles
+from vitpose.pipeline.own_results import Claim
 from vitpose.pipeline.pictures import PictureWork
 from vitpose.pipeline.summary import Failure, Listeners, Summary
 from vitpose.rendering.draw import draw_poses
@@ -99,7 +100,8 @@ def predict_sources(
     run = _Run(estimator, listeners or Listeners(), given)
     origins = _origins(sources, given, formats)
     if out is not None:
-        _protect(sources, origins, out, formats)
+        measured = video is not None and video.measurement is not None
+        _protect(sources, origins, out, formats, given=given, measured=measured)
     wanted = [name for name in formats if name in FORMATS]
     if out is not None and sources and not films and formats and not wanted:
         raise UsageError(
@@ -154,19 +156,28 @@ def _readable(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _protect(sources: Sequence[Source], origins: Sequence[Origin], out: Path, formats: tuple[str, ...]) -> None:
-    """Refuse to write over a source, or over a JSON or JSON Lines file that is not ours."""
-    inputs = {Path(source.location).absolute() for source in sources if source.kind != "url"}
+def _protect(
+    sources: Sequence[Source],
+    origins: Sequence[Origin],
+    out: Path,
+    formats: tuple[str, ...],
+    *,
+    given: GivenBoxes | None,
+    measured: bool,
+) -> None:
+    """Refuse to write over a source, or over a file that is no result of ours, before anything slow begins."""
+    claim = Claim([*(source.location for source in sources), *([] if given is None else [given.source])])
+    if any(source.kind not in _FILMS for source in sources):
+        claim.everything(out, formats)
     for source, origin in zip(sources, origins, strict=True):
-        is_film = source.kind in _FILMS
-        json_suffix, drawn_suffix = (".jsonl", ".mp4") if is_film else (".json", OVERLAY)
-        # A film's journal stands there while other formats are made from it.
-        targets = [out / f"{origin.name}{json_suffix}"] * (is_film or "json" in formats)
-        targets += [out / f"{origin.name}{drawn_suffix}"] * ("overlay" in formats)
-        for target in targets:
-            if target.absolute() in inputs:
-                raise UsageError(f"{target} is a source and would be overwritten: choose another folder with --out")
-            refuse_foreign(target)
+        if source.kind in _FILMS:
+            claim.film(FilmFiles(out, origin.name), _of_films(formats), measured=measured)
+        else:
+            claim.picture(out, origin.name, formats)
+
+
+def _of_films(formats: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple("coco-video" if name == "coco" else name for name in formats)
 
 
 def _write(
@@ -181,7 +192,8 @@ def _write(
     for writer in writers:
         writer.add(origin, poses)
     if out is not None and drawn is not None:
-        write_image(out / f"{origin.name}{OVERLAY}", draw_poses(_faceless(drawn, poses) if blur else drawn, poses))
+        picture = draw_poses(_faceless(drawn, poses) if blur else drawn, poses)
+        write_image(out / f"{origin.name}{OVERLAY}", picture, comment=DRAWN)
     run.summary.pictures += 1
     run.summary.people += len(poses)
     run.listeners.result(origin, poses)
@@ -242,9 +254,8 @@ class _Run:
         from vitpose.pipeline.stream import predict_video
         from vitpose.pipeline.video_options import VideoOptions
 
-        named = tuple("coco-video" if name == "coco" else name for name in formats)
         options = video or VideoOptions()
-        options = replace(options, formats=named, blur_faces=options.blur_faces or blur_faces)
+        options = replace(options, formats=_of_films(formats), blur_faces=options.blur_faces or blur_faces)
         for source, origin in films:
             with self._passing_over(source):
                 if self.given is not None:

@@ -29,6 +29,7 @@ from vitpose.pipeline.film_work import FilmWork
 from vitpose.pipeline.following import Follower, make_tracker
 from vitpose.pipeline.journal import Journal, Record, identify, read_records
 from vitpose.pipeline.one_engine import one_engine
+from vitpose.pipeline.own_results import Claim
 from vitpose.pipeline.stages import overlapped
 from vitpose.pipeline.summary import Listeners, VideoSummary
 from vitpose.pipeline.video_options import VideoOptions
@@ -64,8 +65,8 @@ def predict_video(
 
     Raises:
         UsageError: options that do not go with the source, an estimator without detector, another process that writes
-            the same results, or a run to be continued that was begun with other options, another model or another
-            source.
+            the same results, files of these names that are no results, or a run to be continued that was begun with
+            other options, another model or another source.
         InputError: the source breaks off; what was finished is kept as above.
         VitPoseError: anything else that goes wrong, such as a full disk; what was finished is kept.
     """
@@ -76,6 +77,7 @@ def predict_video(
     with contextlib.ExitStack() as stack:
         if files is not None:
             stack.enter_context(files.held_alone())
+            Claim([location or source.name]).film(files, options.formats)
         begun = files.run.load() if files is not None and options.resume else None
         known = begun["identity"]["auto_engine"] or None if begun else None
         held = stack.enter_context(one_engine(estimator, source, known))
