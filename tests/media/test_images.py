@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import struct
 import threading
 import zlib
@@ -353,3 +354,44 @@ def test_a_drawing_keeps_its_place():
     ImageDraw.Draw(picture).rectangle([4, 2, 4, 2], fill="white")
     ys, xs = np.nonzero(read_image(encode(picture))[..., 0])
     assert (xs.tolist(), ys.tolist()) == ([4], [2])
+
+
+def test_pipes_and_links_that_lead_nowhere_are_named_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "gone.jpg").symlink_to("nowhere.jpg")
+    with pytest.raises(InputError, match=r"pipe\.jpg is a pipe, not a file: save"):
+        read_image(tmp_path / "pipe.jpg")
+    with pytest.raises(InputError, match=r"gone\.jpg is a link to nowhere\.jpg, which does not exist"):
+        read_image(tmp_path / "gone.jpg")
+    with pytest.raises(InputError, match="does not exist"):
+        read_image(tmp_path / "none.jpg")
+
+
+def test_greys_of_32_bit_are_8_or_16_bit_by_the_largest():
+    small, large = np.array([[0, 7], [254, 255]], np.int32), np.array([[0, 257], [32896, 256 * 255]], np.int32)
+    for way in (Image.fromarray, lambda values: encode(values, "TIFF")):
+        assert read_image(way(small))[..., 0].tolist() == [[0, 7], [254, 255]]
+        assert read_image(way(large))[..., 0].tolist() == [[0, 1], [128, 254]]
+        with pytest.raises(InputError, match="from -1 to 5"):
+            read_image(way(np.array([[-1, 5]], np.int32)))
+        with pytest.raises(InputError, match="from 0 to 65536"):
+            read_image(way(np.array([[0, 65536]], np.int32)))
+    words = np.array([[0, 255]], np.uint16)
+    for way in (words, Image.fromarray(words), encode(words), encode(words, "TIFF"), encode(words, "PPM")):
+        assert read_image(way)[0, :, 0].tolist() == [0, 1], "16-bit files are 16 bit however dark they are"
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_of_an_animation_the_first_frame_is_used_and_that_is_said(tmp_path, caplog, kind):
+    frames = [Image.new("RGB", (16, 16), colour) for colour in ((255, 0, 0), (0, 0, 255))]
+    path = tmp_path / "moving"
+    frames[0].save(path, format=kind, save_all=True, append_images=frames[1:], lossless=True)
+    with caplog.at_level("WARNING"):
+        assert read_image(path)[8, 8].tolist() == [255, 0, 0]
+    assert [record.getMessage().partition(" (")[0] for record in caplog.records] == [
+        f"{path} is an animation: its first frame is used"
+    ]
+    caplog.clear()
+    with caplog.at_level("WARNING"):
+        read_image(encode(noise(), kind))
+    assert not caplog.records

@@ -84,6 +84,16 @@ def test_a_picture_of_another_size_or_damaged_is_named(tmp_path):
         list(ImageSequence(str(tmp_path), Span(), rate=1).frames())
 
 
+def test_a_frame_that_is_a_link_to_nothing_is_named_and_not_left_out(tmp_path):
+    shoot(tmp_path, "1.png", "3.png")
+    (tmp_path / "2.png").symlink_to("nowhere.png")
+    for location in (tmp_path, tmp_path / "%d.png"):
+        frames = ImageSequence(str(location), Span(), rate=1).frames()
+        next(frames)
+        with pytest.raises(InputError, match=r"2\.png is a link to nowhere\.png, which does not exist"):
+            next(frames)
+
+
 def test_what_cannot_be_a_sequence(tmp_path):
     shoot(tmp_path, "a1.png")
     (tmp_path / "empty").mkdir()

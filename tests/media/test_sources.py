@@ -1,6 +1,7 @@
 """What users type becomes a flat list in a natural order, and no two results can overwrite each other."""
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,7 @@ def test_what_is_missing_or_empty_is_named(tmp_path):
         ("none.jpg", "does not exist"),
         ("empty", "holds no pictures and no videos"),
         ("texts", "holds no pictures and no videos"),
-        ("deep", r"sub-folders are not searched.*/\*\*/\*"),
+        ("deep", r"sub-folders add --recursive, or give '.*/\*\*/\*'"),
     ]:
         with pytest.raises(InputError, match=words) as caught:
             expand_sources([str(tmp_path / name)])
@@ -254,3 +255,14 @@ def test_the_same_stream_is_taken_once():
 def test_what_only_looks_like_a_stream(text):
     with pytest.raises(InputError, match="does not exist"):
         expand_sources([text])
+
+
+def test_what_has_a_pictures_name_and_cannot_be_read_is_listed_and_not_left_out(tmp_path):
+    touch(tmp_path, "a.jpg", "deep.png/b.jpg")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    os.mkfifo(tmp_path / "pipe.png")
+    expected = ["a", "gone_jpg", "gone_mp4", "pipe"]
+    assert names(expand_sources([tmp_path])) == expected
+    assert names(expand_sources([f"{tmp_path}/*"])) == expected
+    assert names(expand_sources([tmp_path / "gone.jpg"])) == ["gone"]

@@ -1,6 +1,7 @@
 """Frames come upright, in order, with the times of the file, and one at a time."""
 
 import logging
+import os
 import struct
 import tracemalloc
 from fractions import Fraction
@@ -456,3 +457,12 @@ def test_real_clips_can_be_gone_on_with_anywhere(shared, name, frames, stride, a
     for after in rng.integers(-1, frames, 3).tolist():
         tail = [(frame.index, frame.time_s, hash(frame.image.tobytes())) for frame in film.frames(after)]
         assert tail == [one for one in full if one[0] > after]
+
+
+def test_pipes_and_links_that_lead_nowhere_are_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "gone.mp4").symlink_to("nowhere.mp4")
+    with pytest.raises(InputError, match=r"pipe\.mp4 is a pipe, not a file"):
+        VideoFile(tmp_path / "pipe.mp4")
+    with pytest.raises(InputError, match=r"gone\.mp4 is a link to nowhere\.mp4, which does not exist"):
+        VideoFile(tmp_path / "gone.mp4")

@@ -5,6 +5,7 @@ and it alone handles palettes, CMYK, transparency, 16 bit and EXIF in PNG and We
 """
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from vitpose.core.errors import InputError, UsageError
+
+log = logging.getLogger(__name__)
 
 MAX_PIXELS = 200_000_000
 """Pictures with more pixels are refused before they are decoded, unless told otherwise."""
@@ -56,7 +59,12 @@ def decode(file: str | IO[bytes], name: str, max_pixels: int | None = None) -> N
         InputError: not a picture, damaged, or too large.
     """
     with open_header(file, name, max_pixels) as image:
-        return to_rgb(image, name)
+        rgb = to_rgb(image, name)
+        if _moves(image):
+            log.warning(
+                "%s is an animation: its first frame is used (as a film it needs to be converted, say to mp4)", name
+            )
+        return rgb
 
 
 @contextlib.contextmanager
@@ -87,7 +95,7 @@ def open_header(file: str | IO[bytes], name: str, max_pixels: int | None = None)
 def to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
     """Return an opened Pillow image as ``(height, width, 3)`` uint8 RGB with its EXIF orientation applied.
 
-    Transparent pixels are laid over white, 16-bit greys are scaled to 8 bit; the image itself is not changed.
+    Transparent pixels are laid over white, greys of more bits are scaled to 8; the image itself is not changed.
 
     Raises:
         InputError: the data are damaged or incomplete.
@@ -108,17 +116,25 @@ def to_rgb(image: Image.Image, name: str) -> NDArray[np.uint8]:
 
 def _flatten(image: Image.Image, name: str) -> Image.Image:
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        return Image.fromarray(_scale_grey(np.asarray(image), name)).convert("RGB")
+        # PNG, PPM and JPEG 2000 know no greys of 32 bit: what Pillow opens as such there are words of 16 bit.
+        wide = image.mode == "I" and image.format in (None, "TIFF")
+        return Image.fromarray(_scale_grey(np.asarray(image), name, wide=wide)).convert("RGB")
     if image.has_transparency_data:
         colours = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", colours.size, _PAPER), colours).convert("RGB")
     return image.convert("RGB")
 
 
-def _scale_grey(values: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
-    """Scale greys of more than 8 bit: integers are 16 bit whatever their container, floats are 0..1."""
+def _scale_grey(values: NDArray[np.generic], name: str, *, wide: bool) -> NDArray[np.uint8]:
+    """Scale greys of more than 8 bit: floats are 0..1, integers 16 bit.
+
+    Programs that count in 32 bit (``wide``) put 8-bit and 16-bit values into such files as they are. Nothing says which
+    they are but the largest: 16 bits of which only the lowest 8 are used would be black to the eye.
+    """
     if np.issubdtype(values.dtype, np.floating):
         return float_to_bytes(values, name)
+    if wide and values.min() >= 0 and values.max() <= np.iinfo(np.uint8).max:
+        return values.astype(np.uint8)
     if values.min() < 0 or values.max() > np.iinfo(np.uint16).max:
         raise InputError(f"{name} has grey values from {values.min()} to {values.max()}, 16 bit go from 0 to 65535")
     return words_to_bytes(values)
@@ -140,6 +156,14 @@ def float_to_bytes(values: NDArray[np.generic], name: str) -> NDArray[np.uint8]:
     if not (low >= -1e-3 and high <= 1 + 1e-3):  # written so that NaN is refused too
         raise InputError(f"{name} has float values from {low:g} to {high:g}; float pictures go from 0 to 1")
     return np.rint(np.clip(numbers, 0, 1) * 255).astype(np.uint8)
+
+
+def _moves(image: Image.Image) -> bool:
+    """Return whether there are frames beside the first; pages of TIFF and second views of JPEG are no animation."""
+    try:
+        return image.format in ("GIF", "PNG", "WEBP") and bool(getattr(image, "is_animated", False))
+    except Exception:  # GIF looks for the next frame, and a damaged one raises anything; the first is still good.
+        return False
 
 
 def _orientation(image: Image.Image) -> int:

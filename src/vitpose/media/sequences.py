@@ -133,7 +133,7 @@ def _of_pattern(pattern: Path) -> list[_Shot]:
 
 def _files(folder: Path) -> list[Path]:
     try:
-        return [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+        return [path for path in folder.iterdir() if not path.is_dir() and not path.name.startswith(".")]
     except OSError as error:
         raise InputError(f"{folder} cannot be read: {error.strerror}") from error
 

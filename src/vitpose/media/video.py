@@ -1,10 +1,12 @@
 """Frames of video files, and of everything else that has frames: upright, in order, with their real times."""
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 from vitpose.core.errors import InputError, UsageError
+from vitpose.core.files import check_regular
 from vitpose.media.container import BrokenOffError, pyav
 from vitpose.media.film import Film, Location
 from vitpose.media.frames import Frame, FrameSource, Span, VideoInfo
@@ -78,6 +80,8 @@ class VideoFile:
         """
         pyav()
         path = Path(path)
+        with contextlib.suppress(FileNotFoundError):
+            check_regular(path, str(path))
         if not path.is_file():
             raise InputError(f"{path} is a folder, not a video" if path.is_dir() else f"{path} does not exist")
         if not path.stat().st_size:
