@@ -128,7 +128,8 @@ BAD_BOXES = {
     "no area": [[3, 2, 3, 4], [1, 4, 3, 4]],
     "not a number": [[1, 2, "x", 4], [1, 2, None, 4], [True, 2, 3, 4]],
     "four numbers": [[1, 2, 3], [1, 2, 3, 4, 5, 6]],
-    "score must be": [[1, 2, 3, 4, float("nan")], [1, 2, 3, 4, "good"]],
+    "score must be": [[1, 2, 3, 4, float("nan")], [1, 2, 3, 4, "good"], [1, 2, 3, 4, 7], [1, 2, 3, 4, -0.1]],
+    "shorter than 0.01": [[1, 2, 1.0001, 4], [1, 2, 3, 2.009]],
 }
 
 
@@ -136,7 +137,8 @@ BAD_BOXES = {
 def test_bad_boxes_name_file_and_place(tmp_path, words, box):
     with pytest.raises(InputError, match=words) as caught:
         load(tmp_path, {"a.jpg": [[1, 2, 3, 4], box]})
-    assert "boxes.json, 'a.jpg', box 1" in str(caught.value)
+    assert "boxes.json, 'a.jpg', box 1: " in str(caught.value)
+    assert str(caught.value).count("box ") == 1 or "a box has four" in str(caught.value)
     if None not in box and True not in box[:1]:
         with pytest.raises(InputError, match=words) as caught:
             load(tmp_path, "a.jpg,1,2,3,4\n" + ",".join(["a.jpg", *map(str, box)]), "boxes.csv")
@@ -152,6 +154,7 @@ def test_bad_boxes_name_file_and_place(tmp_path, words, box):
         ("1 2 3 4", "x, y, width, height"),
         ([1, 2, None, 4], "not a number"),
         ([1e6, 2, 1e-3, 4], "no area"),
+        ([1, 2, 1e-4, 4], "no area"),
     ],
 )
 def test_bad_coco_boxes_name_the_entry(tmp_path, bbox, words):
@@ -164,6 +167,8 @@ def test_bad_coco_boxes_name_the_entry(tmp_path, bbox, words):
     ("content", "words"),
     [
         ("", "is empty"),
+        ("5", "a single value and no boxes"),
+        ("null\n", "a single value and no boxes"),
         ("{not json", "not valid JSON"),
         ([{"bbox": [1, 2, 3, 4]}], "image_id is missing"),
         ([{"image_id": 1}], "bbox is missing"),
@@ -186,8 +191,10 @@ def test_a_missing_file_and_one_that_is_no_text(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         GivenBoxes.from_file(tmp_path / "none.json")
     (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match=r"a\.csv is no text, and so neither JSON nor CSV; boxes come as"):
         GivenBoxes.from_file(tmp_path / "a.csv")
+    with pytest.raises(InputError, match=r"cannot be read: Is a directory$"):
+        GivenBoxes.from_file(tmp_path)
 
 
 def test_partly_outside_is_fine_wholly_outside_is_not(tmp_path):
@@ -220,6 +227,20 @@ def test_sources_are_checked_before_a_run(tmp_path, caplog):
         given_boxes.check_sources(["a.jpg", "x.jpg", "y.jpg"])
     assert "2 of 3 pictures have no entry" in caplog.text
     assert "2 entries are about pictures that were not given" in caplog.text
+
+
+@pytest.mark.parametrize("content", [[], {}, "# nothing but words\n"])
+def test_a_file_without_boxes_says_so(tmp_path, content):
+    with pytest.raises(InputError, match=r"boxes\.json has no boxes and names no pictures; to say that nobody is in"):
+        load(tmp_path, content).check_sources(["a.jpg"])
+
+
+def test_only_entries_that_are_left_out_are_hinted_at(tmp_path):
+    names = [f"{letter}.jpg" for letter in "abcd"]
+    with pytest.raises(InputError, match=r"knows 'a\.jpg', 'b\.jpg', 'c\.jpg' …$"):
+        load(tmp_path, {name: [] for name in names}).check_sources(["x.jpg"])
+    with pytest.raises(InputError, match=r"knows 'a\.jpg', 'b\.jpg', 'c\.jpg'$"):
+        load(tmp_path, {name: [] for name in names[:3]}).check_sources(["x.jpg"])
 
 
 def test_classes_and_threshold_choose(tmp_path, caplog):

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,9 @@ _KNOWN_FORMS = (
     "boxes come as a COCO list of detections, a COCO annotation file, a JSON object of file name to list of"
     " [x1, y1, x2, y2] or [x1, y1, x2, y2, score], or lines of file,x1,y1,x2,y2[,score]"
 )
+
+MIN_SIDE_PX = 0.01
+"""Shortest side of a box: a hundredth of a pixel is a slip of whoever wrote the file, not somebody in a picture."""
 
 _COCO_NAMES = {number: name for name, number in COCO_IDS.items()}
 
@@ -65,16 +67,28 @@ def read_box_file(path: str | Path) -> BoxFile:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as a file of boxes: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text, and so neither JSON nor CSV; {_KNOWN_FORMS}") from error
     if not text.strip():
         raise InputError(f"{path} is empty; {_KNOWN_FORMS}")
     try:
         if text.lstrip()[0] in "[{":
             return _from_json(text, str(path))
+        if _is_json(text):
+            raise InputError(f"{path} holds a single value and no boxes; {_KNOWN_FORMS}")
         return BoxFile(tuple(_from_lines(text, str(path))), {})
     except (TypeError, KeyError, AttributeError, ValueError, RecursionError, csv.Error) as error:
         raise InputError(f"{path} is not a file of boxes ({error}); {_KNOWN_FORMS}") from error
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _from_json(text: str, path: str) -> BoxFile:
@@ -179,16 +193,22 @@ def _xyxy(values: Sequence[Any], where: str) -> tuple[float, float, float, float
     numbers = [number for value in values if (number := _number(value)) is not None]
     if len(numbers) < len(values):
         raise InputError(f"{where}: {list(values)!r} has a value that is not a number")
-    x1, y1, x2, y2 = as_boxes([numbers], source=where)[0].tolist()
-    if x1 == x2 or y1 == y2:
-        raise InputError(f"{where}: box [{x1:g}, {y1:g}, {x2:g}, {y2:g}] has no area in single precision")
+    try:
+        x1, y1, x2, y2 = as_boxes([numbers], source="")[0].tolist()
+    except InputError as error:
+        # It counts boxes from 0; here there is one, and its place in the file is known.
+        raise InputError(f"{where}: {str(error).removeprefix(': box 0 ')}") from error
+    if min(x2 - x1, y2 - y1) < MIN_SIDE_PX:
+        raise InputError(
+            f"{where}: [{x1:g}, {y1:g}, {x2:g}, {y2:g}] has no area: a side is shorter than {MIN_SIDE_PX:g} pixels"
+        )
     return x1, y1, x2, y2
 
 
 def _score(value: Any, where: str) -> float:
     number = _number(value)
-    if number is None or not math.isfinite(number):
-        raise InputError(f"{where}: score must be a finite number, not {value!r}")
+    if number is None or not 0 <= number <= 1:  # written so that NaN is refused too
+        raise InputError(f"{where}: score must be a number from 0 to 1, not {value!r}")
     return number
 
 

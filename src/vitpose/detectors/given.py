@@ -125,9 +125,14 @@ class GivenBoxes:
                     " the file's names, or run the two one by one"
                 )
         count = len(names)
+        if count and not self.entries:
+            raise InputError(
+                f"{self.source} has no boxes and names no pictures; to say that nobody is in a picture, name"
+                " it without a box"
+            )
         if count and not owners:
-            known = ", ".join(repr(key) for key in list(self.entries)[:3])
-            raise InputError(f"{self.source}: none of the {count} pictures has an entry; the file knows {known} …")
+            known = ", ".join(repr(key) for key in list(self.entries)[:3]) + " …" * (len(self.entries) > 3)
+            raise InputError(f"{self.source}: none of the {count} pictures has an entry; the file knows {known}")
         unknown, unused = count - len(owners), len(self.entries) - len(owners)
         if unknown:
             log.warning("%s: %d of %d pictures have no entry and so no boxes", self.source, unknown, count)
