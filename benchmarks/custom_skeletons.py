@@ -75,7 +75,9 @@ def guess(training: LabelledSet, labelled: LabelledSet) -> dict[str, float]:
 def planned(folder: Path, out: Path, model: Path, start: str, steps: int) -> RunConfig:
     """Return what the fine-tune command would run; ``steps`` above 0 bounds its length."""
     changes = ("data.workers=0",) if start == "human" else ("data.workers=0", 'model.start=""')
-    config = plan_finetuning(folder, out, model=str(model), annotations=None, changes=changes).config
+    plan = plan_finetuning(folder, out, model=str(model), annotations=None, changes=changes)
+    plan.write_skeleton()
+    config = plan.config
     if steps == 0:
         return config
     people = len(read_labelled("coco", folder / "train.json").for_training())

@@ -37,6 +37,11 @@ def test_the_installation_is_shown(tmp_path, monkeypatch):
     assert str(tmp_path) in shown
 
 
+def test_no_such_path_is_unreadable_input(tmp_path):
+    with pytest.raises(InputError, match="there is no file or folder"):
+        annotation_files(tmp_path / "nowhere")
+
+
 def test_a_folder_is_searched_for_annotations(folder):
     assert [path.name for path in annotation_files(folder)] == ["labels.json"]
     with pytest.raises(InputError, match="no annotation files"):

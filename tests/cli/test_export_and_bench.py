@@ -8,7 +8,7 @@ from tiny_models import tiny_model
 from typer.testing import CliRunner
 
 from vitpose.cli.main import app
-from vitpose.core.errors import GateError, InputError, UsageError
+from vitpose.core.errors import GateError, InputError, UsageError, VitPoseError
 from vitpose.core.skeleton import load_skeleton
 from vitpose.weights.checkpoint import save_checkpoint
 
@@ -69,6 +69,38 @@ def test_wrong_exports_are_refused(folder):
     run("export", "tiny.safetensors", *shared, "--to", "onyx", fails=UsageError)
     (folder / "nobody.json").write_text('{"a.png": [], "b.png": []}')
     run("export", "tiny.safetensors", "--images", "photos", "--boxes", "nobody.json", fails=InputError)
+
+
+def test_an_export_passes_over_pictures_that_cannot_be_read(folder):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    (folder / "photos" / "0.png").write_bytes(b"no picture")
+    (folder / "photos" / "gone.png").symlink_to("nowhere.png")
+    done = run("export", "tiny.safetensors", "--images", "photos", "--images", "none.png", "--detector", "whole",
+               "--json", "-o", "model.onnx")  # fmt: skip
+    assert json.loads(done.stdout)["crops"] == 2
+    told = [line for line in done.stderr.splitlines() if line.startswith("passed over: ")]
+    assert [name for name in ("none.png", "0.png", "gone.png") if any(name in line for line in told)] == [
+        "none.png",
+        "0.png",
+        "gone.png",
+    ]
+    assert len(told) == 3
+    (folder / "bad").mkdir()
+    (folder / "photos" / "0.png").rename(folder / "bad" / "0.png")
+    error = run("export", "tiny.safetensors", "--images", "bad", "--detector", "whole", fails=InputError).exception
+    assert str(error) == "nobody was found in bad, and 1 could not be read, named above"
+
+
+def test_where_an_export_goes_is_tried_before_people_are_looked_for(folder, monkeypatch):
+    monkeypatch.setattr("vitpose.pipeline.crops.read_image", lambda _: pytest.fail("the pictures were read"))
+    (folder / "taken").write_text("a file")
+    (folder / "folder.onnx").mkdir()
+    for place in ("taken/model.onnx", "taken/model", "folder.onnx"):
+        error = run("export", "tiny.safetensors", "--images", "photos", "--detector", "whole", "-o", place,
+                    fails=VitPoseError).exception  # fmt: skip
+        assert str(error).startswith(f"cannot write {place}")
+    run("export", "tiny.safetensors", "--images", "photos", "-o", "model.xml", fails=UsageError)
 
 
 def test_bench_prints_a_table_or_json(folder):

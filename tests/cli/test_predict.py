@@ -40,11 +40,15 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     return call
 
 
-def test_help_shows_what_is_written(run: Run) -> None:
+def test_help_shows_what_is_written(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """The help is marked up: brackets and words between colons must come out as they are."""
+    monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = run("predict", "--help")
     assert code == 0
     assert "[xyxy]" in out
+    assert "…" not in out, "at 80 columns a long word is cut: what may be given must be read in full"
+    for word in ("coco-video", "openpose", "skeletons", "motion", "embedded", "parquet"):
+        assert word in out
     assert "h:mm:ss" in out
 
 
@@ -130,6 +134,14 @@ def test_one_bad_file_does_not_stop_the_others(run: Run, photo: Path, tmp_path: 
         (("photo.png", *TINY, "--skeleton", "coco71"), 2, "did you mean 'coco17'"),
         (("photo.png", *TINY, "--skeleton", "mpii16"), 2, "16 keypoints"),
         (("photo.png", *TINY, "--format", "jsno"), 2, "did you mean 'json'"),
+        (("photo.png", *TINY, "--format", ""), 2, "--format names no format"),
+        (("photo.png", *TINY, "--format", " , "), 2, "--format names no format"),
+        (("photo.png", *TINY, "--format", "json,none"), 2, "none writes nothing, so it stands alone"),
+        (("photo.png", *TINY, "--tracker", "pse"), 2, "unknown tracker 'pse'; did you mean 'pose'"),
+        (("photo.png", *TINY, "--smooth", "kalmann"), 2, "did you mean 'kalman'"),
+        (("pipe.png", *TINY), 3, "failed: pipe.png is a pipe, not a file"),
+        (("gone.png", *TINY), 3, "failed: gone.png is a link to nowhere.png"),
+        (("folder.jpg", *TINY), 3, "add --recursive"),
         (("photo.png", *TINY, "--threshold", "much"), 2, "much"),
         (("photo.png", *TINY, "--threshold", "left_wirst=0.5"), 2, "did you mean 'left_wrist'"),
         (("photo.png", *TINY, "--device", "abacus"), 2, "abacus"),
@@ -154,6 +166,9 @@ def test_exit_codes(
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
     (tmp_path / "empty.png").touch()
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "gone.png").symlink_to("nowhere.png")
+    (tmp_path / "folder.jpg" / "deep").mkdir(parents=True)
     (tmp_path / "others.json").write_text(json.dumps({"another.png": [[0, 0, 5, 5]]}))
     (tmp_path / "one.json").write_text('[{"image_id": "photo.png", "category_id": 1, "bbox": [1, 2, 3, 4]}]')
     (tmp_path / "nan.json").write_text('{"photo.png": [[0, 0, NaN, 5]]}')
@@ -281,6 +296,24 @@ def test_a_terminated_run_keeps_what_is_finished(photo: Path, tmp_path: Path) ->
     entries = json.loads((tmp_path / "poses" / "coco_results.json").read_text())
     assert len(entries) == len(written) - 1
     assert 0 < len(entries) < 401
+
+
+def test_a_run_that_is_terminated_while_it_loads_says_so(photo: Path, tmp_path: Path) -> None:
+    """Right after the start, when nothing is loaded yet."""
+    code = (
+        "import os, signal, sys; import vitpose.cli.predict as verb;"
+        "verb._preset = lambda _: os.kill(os.getpid(), signal.SIGTERM);"
+        "from vitpose.cli.main import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "predict", str(photo), *TINY],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 130, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_nothing_of_the_users_is_written_over(run: Run, photo: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vitpose.core.errors import InputError, UsageError, VitPoseError
-from vitpose.core.files import atomic_path, atomic_write_text, check_regular, held_alone
+from vitpose.core.files import atomic_path, atomic_write_text, check_place, check_regular, held_alone
 
 
 def test_a_finished_file_replaces_the_old_one(tmp_path: Path) -> None:
@@ -80,3 +80,13 @@ def test_pipes_are_no_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="a pipe is a pipe, not a file: save"):
         check_regular(tmp_path / "pipe", "a pipe")
+
+
+def test_a_place_is_tried_before_the_work(tmp_path: Path) -> None:
+    check_place(tmp_path / "deep" / "er" / "model.onnx")
+    assert not list(tmp_path.iterdir()), "nothing is left of the trial"
+    (tmp_path / "file").write_text("mine")
+    for taken in (tmp_path / "file" / "model.onnx", tmp_path):
+        with pytest.raises(VitPoseError, match="cannot write"):
+            check_place(taken)
+    assert (tmp_path / "file").read_text() == "mine"

@@ -11,6 +11,7 @@ from PIL import Image
 from vitpose.core.errors import InputError, UsageError
 from vitpose.core.geometry import Size
 from vitpose.core.skeleton import Skeleton, load_skeleton
+from vitpose.data.readers.pictures import find_images
 from vitpose.data.readers.read import KINDS, detect_kind, read_labelled
 
 REAL = {
@@ -449,3 +450,13 @@ def test_every_kind_has_its_skeleton():
     for kind in KINDS.values():
         if kind.skeleton and kind.skeleton != "cofw29":
             assert len(load_skeleton(kind.skeleton)) > 0
+
+
+def test_pictures_are_found_although_some_are_missing(tmp_path):
+    (tmp_path / "images").mkdir()
+    for number in range(1, 30):
+        (tmp_path / "images" / f"{number}.jpg").touch()
+    names = [f"train/{number}.jpg" for number in range(30)]  # the first one is not there
+    assert find_images(tmp_path / "labels.json", None, names) == (tmp_path / "images", 1)
+    assert find_images(tmp_path / "labels.json", None, ["gone.jpg"]) == (tmp_path, 0)
+    assert find_images(tmp_path / "labels.json", None, []) == (tmp_path, 0)

@@ -9,13 +9,15 @@ import pytest
 from tiny_runs import tiny
 from typer.testing import CliRunner
 
-from vitpose.core.errors import InputError, UsageError, WeightsError
+from vitpose.core.errors import InputError, UsageError, VitPoseError, WeightsError
 from vitpose.core.skeleton import load_skeleton
+from vitpose.data.readers.read import read_labelled
 from vitpose.metrics.calibration import Calibration
 from vitpose.models.pose import create_model
 from vitpose.training.finetune import batch_for, epochs_for, find_labels, plan_finetuning
 from vitpose.weights.checkpoint import save_checkpoint
 from vitpose.weights.load import load_model
+from vitpose.weights.locate import locate
 
 
 @pytest.fixture
@@ -59,6 +61,8 @@ def folder(tmp_path):
 
 def test_the_plan_follows_from_model_and_labels(model, folder, tmp_path):
     plan = plan_finetuning(folder, tmp_path / "run", model=str(model))
+    assert not (tmp_path / "run").exists()
+    plan.write_skeleton()
     config = plan.config
     spec = config.model.spec()
     assert spec.backbone.width == 32
@@ -81,6 +85,7 @@ def test_a_model_of_places_is_tuned_as_one(folder, tmp_path):
     save_checkpoint(path, create_model(config.model.spec(), seed=5), {"coco": load_skeleton("coco17")})
     assert load_model(path).model.spec.heads[0].maps == "places"
     plan = plan_finetuning(folder, tmp_path / "run", model=str(path))
+    plan.write_skeleton()
     assert plan.config.model.spec().heads[0].maps == "places"
 
 
@@ -129,6 +134,52 @@ def test_one_command_gives_a_model_and_a_page(model, folder, tmp_path):
     assert Calibration.from_dict(loaded.metadata["calibration"]["custom"]).keypoints[3] == "antenna"
     assert loaded.skeletons["custom"].keypoints == ("nose", "left_eye", "right_eye", "antenna")
     assert "3 keypoints match by name, 1 start fresh (antenna)" in result.output
+    # Calibrated for what predict does by default, and what was held out can be measured again.
+    assert dict(loaded.metadata["calibration"]["custom"])["settings"]["flip_test"] in (False, "False")
+    held = read_labelled("coco", out / "validation.json")
+    assert 0 < len(held) < 12
+    assert {record.image.exists() for record in held.records} == {True}
+    assert locate(out).path == out / "best.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ("model.input_size=[100,100]", "multiple"),
+        ("data.workers=-1", "at least 0"),
+        ("data.train.0.images=nowhere", "nowhere"),
+    ],
+)
+def test_a_run_that_cannot_begin_leaves_the_folder_free(model, folder, tmp_path, change, error):
+    out = tmp_path / "run"
+    words = ["finetune", "--data", str(folder), "--model", str(model), "--out", str(out), "--cpu"]
+    result = invoke(*words, "--set", "schedule.epochs=1", "--set", change)
+    assert isinstance(result.exception, VitPoseError)
+    assert error in str(result.exception)
+    assert not out.exists()
+
+
+def test_showing_settings_writes_nothing_and_a_run_that_is_there_keeps_its_skeleton(model, folder, tmp_path):
+    out = tmp_path / "run"
+    words = ["finetune", "--data", str(folder), "--model", str(model), "--out", str(out)]
+    assert invoke(*words, "--show").exit_code == 0
+    assert not out.exists()
+    out.mkdir()
+    (out / "config.toml").write_text("")
+    (out / "skeleton.toml").write_text("mine")
+    assert "already holds a run" in str(invoke(*words).exception)
+    assert (out / "skeleton.toml").read_text() == "mine"
+
+
+def test_one_labelled_picture_is_too_few_to_hold_some_out(model, folder, tmp_path):
+    labels = json.loads((folder / "labels.json").read_text())
+    labels["annotations"] = labels["annotations"][:1]
+    (folder / "labels.json").write_text(json.dumps(labels))
+    out = tmp_path / "run"
+    result = invoke("finetune", "--data", str(folder), "--model", str(model), "--out", str(out), "--cpu")
+    assert isinstance(result.exception, InputError)
+    assert "1 picture" in str(result.exception)
+    assert not out.exists()
 
 
 def test_the_list_names_every_recipe_and_its_purpose():

@@ -19,6 +19,7 @@ from vitpose.training import state as state_module
 from vitpose.training.logs import PlainLines
 from vitpose.training.material import Material
 from vitpose.training.run import train
+from vitpose.training.state import Progress
 from vitpose.weights.load import load_model
 
 PROGRAM = Path(__file__).parent / "train_dots.py"
@@ -31,6 +32,14 @@ def dots(**changes) -> Material:
 
 def run(out: Path, *changes: str, material: Material | None = None, **options):
     return train(tiny(*changes), out, material=material or dots(), cpu=True, **options)
+
+
+def test_what_is_not_a_number_is_never_the_best():
+    first, best = Progress(step=3).judged(float("nan"))
+    assert (best, first.best_score, first.waited) == (False, None, 1)
+    second, best = first.judged(0.1)
+    assert (best, second.best_score) == (True, 0.1)
+    assert not second.judged(float("nan"))[1]
 
 
 def weights(out: Path, which: str = "last") -> dict[str, torch.Tensor]:

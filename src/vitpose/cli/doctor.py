@@ -92,8 +92,10 @@ def annotation_files(folder: Path) -> list[Path]:
     """Return the annotation files to check: the path itself, or what lies in the folder or in its ``annotations``.
 
     Raises:
-        InputError: there are none.
+        InputError: there are none, or no such path.
     """
+    if not folder.exists():
+        raise InputError(f"there is no file or folder {folder}")
     if not folder.is_dir():
         return [folder]
     places = [folder, folder / "annotations"]

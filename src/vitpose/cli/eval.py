@@ -23,7 +23,10 @@ _LOWER_IS_BETTER = ("epe", "nme", "calibration_error")
 
 def evaluate(
     labels: Annotated[
-        str, typer.Argument(metavar="DATASET", help="Labels: a COCO-style JSON file, or KIND:FILE.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="DATASET", help="Labels: a COCO-style JSON file, its folder, or KIND:FILE.", show_default=False
+        ),
     ],
     model: Annotated[
         str, typer.Option("--model", "-m", help="Name from `vitpose models`, hub id, file or folder, random:NAME.")
@@ -103,6 +106,11 @@ def _kind_and_file(text: str) -> tuple[str, str]:
     kind, colon, path = text.partition(":")
     if colon and kind not in KINDS and not Path(text).exists() and len(kind) > 1:
         raise UsageError(f"{text!r}: unknown kind of labels {kind!r}{nearest(kind, KINDS)}")
+    if Path(text).is_dir():
+        from vitpose.training.finetune import find_labels
+
+        found = find_labels(Path(text))
+        return "auto", str(found.validation or found.train)
     return (kind, path) if colon and kind in KINDS else ("auto", text)
 
 

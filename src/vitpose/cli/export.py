@@ -6,6 +6,8 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from vitpose.core.errors import UsageError
+
 
 def export(
     model: Annotated[
@@ -25,7 +27,8 @@ def export(
         str | None, typer.Option(help="Skeleton name or .toml file, where the weights do not say.")
     ] = None,
     detector: Annotated[
-        str, typer.Option(help="auto, whole (the picture is the box), or a Hugging Face detector's id or folder.")
+        str,
+        typer.Option(help="auto, whole (the picture is the box), embedded, or a Hugging Face detector's id or folder."),
     ] = "auto",
     boxes: Annotated[Path | None, typer.Option(help="Boxes from a file instead of a detector.")] = None,
     crops: Annotated[
@@ -39,6 +42,7 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON on stdout.")] = False,
 ) -> None:
     """Export a model; nothing is written when its keypoints are too far from PyTorch's (exit code 6)."""
+    from vitpose.core.files import check_place
     from vitpose.detectors.given import GivenBoxes
     from vitpose.engines.export import SUFFIXES, Target
     from vitpose.engines.export import export as write
@@ -53,10 +57,22 @@ def export(
     given = None if boxes is None else GivenBoxes.from_file(boxes)
     finder = None if given is not None else make_detector(detector, Search(), device="auto")
     default = 256 if precision == "int8" else 128
+    suffix = SUFFIXES[target.to]
+    place = out or Path(f"{loaded.name.rpartition('/')[2].replace(':', '-')}-{head.dataset}{suffix}")
+    if not place.suffix:
+        place = place.with_suffix(suffix)
+    if place.suffix.lower() != suffix:
+        raise UsageError(f"a model for {target.to} goes into a file that ends in {suffix}, not {place.name}")
+    check_place(place)  # people are looked for only when the model can be written
     people = collect_crops(
-        images, head, loaded.model.spec.input_size, given=given, detector=finder, limit=crops or default
+        images,
+        head,
+        loaded.model.spec.input_size,
+        given=given,
+        detector=finder,
+        limit=crops or default,
+        missed=lambda message: typer.echo(f"passed over: {message}", err=True),
     )
-    place = out or Path(f"{loaded.name.rpartition('/')[2].replace(':', '-')}-{head.dataset}{SUFFIXES[target.to]}")
     report = write(
         loaded.model,
         place,

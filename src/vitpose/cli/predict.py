@@ -48,7 +48,8 @@ def predict(
         typer.Option(help="Use case: sports, fitness, mocap, ar_vr, surveillance, healthcare; or a .toml file."),
     ] = None,
     detector: Annotated[
-        str, typer.Option(help="auto, whole (the picture is the box), or a Hugging Face detector's id or folder.")
+        str,
+        typer.Option(help="auto, whole (the picture is the box), embedded, or a Hugging Face detector's id or folder."),
     ] = "auto",
     boxes: Annotated[
         Path | None, typer.Option(help="Boxes from a file instead of a detector: COCO JSON, {file: \\[xyxy]} or CSV.")
@@ -78,8 +79,8 @@ def predict(
         typer.Option(
             "--format",
             "-f",
-            help="Any of json,overlay,coco,csv,parquet; of films also coco-video,openpose,skeletons,motion; or none."
-            " \\[default: json,overlay]",
+            help="Any of json, overlay, coco, csv, parquet, of films also coco-video, openpose, skeletons, motion, with"
+            " commas between; or none. \\[default: json,overlay]",
         ),
     ] = None,
     blur_faces: Annotated[
@@ -111,6 +112,8 @@ def predict(
     ] = False,
 ) -> None:
     """Find the people (or animals) in pictures and films and the keypoints of each."""
+    # First of all, for loading takes seconds: a container that is stopped keeps what is finished, and says 130.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     from vitpose.pipeline.purpose import Wishes, combine
 
     said = Wishes(
@@ -138,7 +141,6 @@ def predict(
     wanted = [name.strip() for name in classes.split(",")] if classes else None
     given = None if boxes is None else _given(boxes, wanted, box_threshold, found)
     video = _video(purpose, span, films, fps, detect_every=detect_every, resume=resume)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a stopped container keeps what is finished
     estimator = load(
         purpose.model or DEFAULT_MODEL,
         dataset=dataset,
@@ -252,7 +254,13 @@ def _measurement(purpose: "Purpose") -> "Measurement | None":
 
 def _formats(text: str) -> tuple[str, ...]:
     chosen = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    return () if chosen == ("none",) else chosen
+    if chosen == ("none",):
+        return ()
+    if "none" in chosen:
+        raise UsageError(f"--format {text!r}: none writes nothing, so it stands alone: leave it out, or the others")
+    if not chosen:
+        raise UsageError("--format names no format: give some, for instance json,overlay, or none to write nothing")
+    return chosen
 
 
 def _seconds(text: str, option: str) -> float:

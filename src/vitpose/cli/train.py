@@ -11,6 +11,7 @@ from vitpose.core.errors import UsageError, WeightsError
 
 if TYPE_CHECKING:
     from vitpose.training.config import RunConfig
+    from vitpose.training.finetune import Plan
 
 FINETUNE = "finetune"
 
@@ -54,8 +55,10 @@ def train(
     if recipe is None:
         raise UsageError("name a recipe (vitpose train --list), a .toml file, or `finetune`")
     folder = out or Path("runs") / (FINETUNE if recipe == FINETUNE else Path(recipe).stem)
+    plan: Plan | None = None
     if recipe == FINETUNE:
-        config = _planned(data, model, annotations, folder, tuple(change or ()))
+        plan = _planned(data, model, annotations, folder, tuple(change or ()))
+        config = plan.config
     else:
         if annotations is not None:
             raise UsageError("--annotations belongs to `vitpose train finetune`; a recipe names its own files")
@@ -63,6 +66,11 @@ def train(
     if show:
         typer.echo(config.to_toml(), nl=False)
         return
+    if plan is not None:
+        from vitpose.training.state import RunFolder
+
+        RunFolder(folder).check_free(resume=resume)
+        plan.write_skeleton()
     _run(config, folder, resume=resume, force=force, cpu=cpu)
 
 
@@ -85,7 +93,7 @@ def _configured(recipe: str, data: Path | None, model: str | None, changes: list
 
 def _planned(
     data: Path | None, model: str | None, annotations: Path | None, out: Path, changes: tuple[str, ...]
-) -> "RunConfig":
+) -> "Plan":
     from vitpose.training.finetune import plan_finetuning
     from vitpose.weights.catalog import find_model, is_on_disk
 
@@ -101,7 +109,7 @@ def _planned(
         ) from error
     for note in plan.notes:
         typer.echo(note, err=True)
-    return plan.config
+    return plan
 
 
 def _run(config: "RunConfig", out: Path, *, resume: bool, force: bool, cpu: bool) -> None:

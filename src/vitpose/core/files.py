@@ -171,8 +171,8 @@ def check_place(path: Path) -> None:
     Raises:
         VitPoseError: the folder cannot be made or written to, or the place is taken by a folder.
     """
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
     try:
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
         if path.is_dir():
             raise IsADirectoryError(0, "it is a folder")
         _stage(folder / path.name).unlink()

@@ -93,17 +93,24 @@ def check_dataset(
     )
 
 
+def _amounts(labelled: LabelledSet) -> Iterator[Finding]:
+    if len(labelled.images) < FEW_PICTURES:
+        yield Finding("few", "warning", f"{len(labelled.images)} pictures; {FEW_PICTURES} or more are advisable")
+    people = len(labelled.for_training())
+    if not people:
+        yield Finding("nobody", "error", "nobody has a labelled keypoint, a box with area, and is no crowd")
+    elif people < FEW_PEOPLE:
+        yield Finding("few", "warning", f"{people} people to learn from; {FEW_PEOPLE} or more are advisable")
+
+
 def _file(labelled: LabelledSet) -> Iterator[Finding]:
     for problem in labelled.problems:
         if "left out, its box has no area" in problem:
             yield Finding("no-area", "warning", problem)
         else:
             yield Finding("annotation", "error", problem)
+    yield from _amounts(labelled)
     trainable = labelled.for_training()
-    if len(labelled.images) < FEW_PICTURES:
-        yield Finding("few", "warning", f"{len(labelled.images)} pictures; {FEW_PICTURES} or more are advisable")
-    if len(trainable) < FEW_PEOPLE:
-        yield Finding("few", "warning", f"{len(trainable)} people to learn from; {FEW_PEOPLE} or more are advisable")
     counts = sum((record.visibility > 0).astype(int) for record in trainable.records)
     for name, count in zip(labelled.skeleton.keypoints, np.broadcast_to(counts, len(labelled.skeleton)), strict=True):
         if not count:

@@ -16,6 +16,7 @@ CHECKS: dict[str, str] = {
     "unreadable": "a picture cannot be decoded to its end",
     "size": "a picture has another size than the file says",
     "shared-picture": "two entries of the file name the same picture",
+    "nobody": "there is nothing to learn from",
     "few": "there is little to learn from",
     "never-labelled": "a keypoint is labelled in nobody",
     "no-pairs": "the skeleton has no mirror pairs",

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 from vitpose._version import __version__
 from vitpose.codec.codec import Codec
-from vitpose.core.errors import InputError
+from vitpose.core.errors import WeightsError
 from vitpose.core.skeleton import Skeleton
 from vitpose.models.variants import HeadSpec, ModelSpec
 
@@ -86,19 +86,19 @@ class Description:
             where: names the file in messages.
 
         Raises:
-            InputError: not written by this package, by a newer version of it, or damaged.
+            WeightsError: not written by this package, by a newer version of it, or damaged.
         """
         if not text:
-            raise InputError(
+            raise WeightsError(
                 f"{where} does not say which model it holds: it was not written by `vitpose export`; export it again"
             )
         try:
             plain = json.loads(text)
             schema, version = plain["schema"], int(plain["version"])
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"the description in {where} is damaged ({error}); export it again") from error
+            raise WeightsError(f"the description in {where} is damaged ({error}); export it again") from error
         if schema != SCHEMA or version > VERSION:
-            raise InputError(
+            raise WeightsError(
                 f"{where} has schema {schema!r} version {version}, this vitpose reads {SCHEMA!r} up to version"
                 f" {VERSION}: upgrade vitpose, or export the file again with this version"
             )
@@ -120,4 +120,4 @@ class Description:
                 calibration=plain.get("calibration"),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"the description in {where} is damaged ({error}); export it again") from error
+            raise WeightsError(f"the description in {where} is damaged ({error}); export it again") from error

@@ -141,7 +141,7 @@ def open_exported(
 
     Raises:
         UsageError: another suffix, or an engine that does not run such a file.
-        InputError: not a file of ours.
+        WeightsError: not a file of ours.
     """
     suffix = Path(path).suffix.lower()
     kind, _, precision = str(engine).partition("-")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vitpose.core.errors import InputError, UsageError, VitPoseError
+from vitpose.core.errors import UsageError, VitPoseError, WeightsError
 from vitpose.core.extras import require
 from vitpose.core.geometry import Size
 from vitpose.engines.base import Crops, Heatmaps, check_crops
@@ -34,7 +34,7 @@ class OnnxRuntimeEngine:
 
         Raises:
             MissingExtraError: ONNX Runtime is not installed.
-            InputError: not a file, or not one of ours.
+            WeightsError: not a file, or not one of ours.
             UsageError: a device this ONNX Runtime cannot use, a batch size below 1, or a precision it cannot run.
         """
         if batch_size < 1:
@@ -99,7 +99,7 @@ class OnnxRuntimeEngine:
 
     def _start(self) -> Any:
         if not self._path.is_file():
-            raise InputError(f"there is no file {self._path}")
+            raise WeightsError(f"there is no file {self._path}")
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
@@ -114,8 +114,11 @@ class OnnxRuntimeEngine:
                 raise UsageError(
                     f"ONNX Runtime cannot run {self._path} on this machine: {text}; export it as fp32"
                 ) from error
-            if "INVALID_PROTOBUF" in text or "InvalidProtobuf" in type(error).__name__:
-                raise InputError(f"{self._path} is not an ONNX file, or is damaged: get or export it again") from error
+            # A file without content is an invalid argument, a cut one an invalid protocol buffer.
+            if any(word in text + type(error).__name__ for word in ("INVALID_", "InvalidProtobuf", "InvalidArgument")):
+                raise WeightsError(
+                    f"{self._path} is not an ONNX file, or is damaged: get or export it again"
+                ) from error
             raise VitPoseError(f"ONNX Runtime cannot open {self._path}: {text}") from error
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vitpose.core.errors import InputError, UsageError, nearest
+from vitpose.core.errors import UsageError, WeightsError, nearest
 from vitpose.core.extras import require
 from vitpose.core.geometry import Size
 from vitpose.engines.base import Crops, Heatmaps, check_crops
@@ -54,7 +54,7 @@ class OpenVinoEngine:
 
         Raises:
             MissingExtraError: OpenVINO is not installed.
-            InputError: not a file, or not one of ours.
+            WeightsError: not a file, or not one of ours.
             UsageError: an unknown precision, or a batch size below 1.
         """
         if batch_size < 1:
@@ -134,23 +134,23 @@ def read_graph(openvino: Any, path: Path) -> Any:
     """Read an ``.xml`` or ``.onnx`` file.
 
     Raises:
-        InputError: no such file, or OpenVINO cannot read it.
+        WeightsError: no such file, or OpenVINO cannot read it.
     """
     if not path.is_file():
-        raise InputError(f"there is no file {path}")
+        raise WeightsError(f"there is no file {path}")
     if path.suffix == ".xml" and not path.with_suffix(".bin").is_file():
-        raise InputError(f"{path} has its weights in {path.with_suffix('.bin').name}, which is not beside it")
+        raise WeightsError(f"{path} has its weights in {path.with_suffix('.bin').name}, which is not beside it")
     try:
         return shared_core(openvino).read_model(str(path))
     except RuntimeError as error:
-        raise InputError(f"{path} is not a model OpenVINO reads, or is damaged: export it again") from error
+        raise WeightsError(f"{path} is not a model OpenVINO reads, or is damaged: export it again") from error
 
 
 def describe_graph(graph: Any, where: str) -> Description:
     """Return the description a graph carries; ONNX properties arrive in OpenVINO's ``framework`` section.
 
     Raises:
-        InputError: there is none, or it cannot be read.
+        WeightsError: there is none, or it cannot be read.
     """
     for place in ([ENTRY], ["framework", ENTRY]):
         if graph.has_rt_info(place):

@@ -72,8 +72,9 @@ class Quantised:
 
     @property
     def note(self) -> str:
-        """How much of it is int8, in words."""
-        return f"int8 in {self.layers - len(self.kept)} of {self.layers} products, {self.rest} in the others"
+        """How much of it is int8, in words; of an ONNX file all weights are."""
+        rounded = self.layers - len(self.kept)
+        return f"activations are int8 in {rounded} of {self.layers} products, {self.rest} elsewhere"
 
 
 class _Graph(Protocol):

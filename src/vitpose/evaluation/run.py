@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vitpose.core.errors import UsageError
+from vitpose.core.errors import InputError, UsageError
 from vitpose.core.poses import Boxes, Poses
 from vitpose.core.provenance import Provenance
 from vitpose.data.records import LabelledSet
@@ -62,9 +62,11 @@ def evaluate(
         progress: told how many pictures are done, out of how many.
 
     Raises:
-        InputError: a picture cannot be read, or the skeletons share no keypoint.
+        InputError: a picture cannot be read, nobody is labelled, or the skeletons share no keypoint.
         UsageError: no detector, or metrics the set does not allow.
     """
+    if not any(record.labelled for record in labelled.records):
+        raise InputError(f"{labelled.source}: nobody in it has a labelled keypoint, so there is nothing to measure by")
     if flip_test is not None:
         estimator = estimator.with_options(flip_test=flip_test)
     pictures = pictures_of(labelled, limit, with_people=str(boxes) == "gt")

@@ -16,7 +16,7 @@ from vitpose._version import __version__
 from vitpose.core.errors import UsageError, WeightsError, nearest
 from vitpose.core.poses import Boxes, Poses
 from vitpose.core.provenance import Provenance, Setting
-from vitpose.core.skeleton import Skeleton, load_skeleton
+from vitpose.core.skeleton import Skeleton, builtin_skeletons, load_skeleton
 from vitpose.detectors.base import Detector, as_detector
 from vitpose.detectors.embedded import EmbeddedDetector
 from vitpose.detectors.huggingface import DEFAULT_DETECTOR, HuggingFaceDetector
@@ -123,12 +123,25 @@ def load(  # noqa: PLR0913 - the one place where every choice of a user comes to
         scales=tuple(scales),
     )
     search = Search(tuple(classes) if classes else None, box_threshold, max_people)
+    if detector == AUTO and not classes:
+        _doubt_people(chosen, heads[chosen].skeleton)
     return PoseEstimator(
         heads,
         dataset=chosen,
         detector=make_detectors(detector, search, list(heads), device=device, model=str(given)),
         options=options,
         provenance=replace(provenance, settings=search.settings),
+    )
+
+
+def _doubt_people(dataset: str, skeleton: Skeleton) -> None:
+    """Say that people are looked for, where the keypoints seem to be of something else."""
+    if dataset in DEFAULT_CLASSES or skeleton.name in builtin_skeletons() or skeleton.name in (*PEOPLE, "human"):
+        return
+    log.warning(
+        "the model's keypoints are of %r, and the detector looks for people: say what to look for (--classes), give"
+        " boxes (--boxes), or take each picture as a whole (--detector whole)",
+        skeleton.name,
     )
 
 

@@ -34,11 +34,20 @@ def make_tracker(tracker: str | Tracker | None, *, max_people: int | None = None
         raise UsageError("a limit on the number of people needs the tracker 'pose', which is the one that knows it")
     if tracker is None or not isinstance(tracker, str):
         return tracker
-    if tracker not in TRACKERS:
-        raise UsageError(f"unknown tracker {tracker!r}{nearest(tracker, TRACKERS)}")
+    check_tracker(tracker)
     if tracker == "pose":
         return PoseTracker(PoseTrackerSettings(max_people=max_people))
     return BoxTracker(tracker)
+
+
+def check_tracker(name: str) -> None:
+    """Refuse a name that is no tracker's.
+
+    Raises:
+        UsageError: it is none; the nearest that is one is named.
+    """
+    if name not in TRACKERS:
+        raise UsageError(f"unknown tracker {name!r}{nearest(name, TRACKERS)}")
 
 
 class Follower:

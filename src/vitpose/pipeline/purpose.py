@@ -7,6 +7,7 @@ from vitpose.core.errors import UsageError, nearest
 from vitpose.core.skeleton import Skeleton
 from vitpose.motion.preset import Preset, keypoint_thresholds
 from vitpose.motion.settings import OFFLINE, ONLINE, SmoothingSettings
+from vitpose.pipeline.following import check_tracker
 from vitpose.pipeline.options import Threshold
 
 MOTION = "motion"
@@ -101,6 +102,8 @@ def combine(wishes: Wishes, preset: Preset | None, *, live: bool) -> Purpose:
     """
     tracker = wishes.tracker or (preset.tracker if preset else "pose")
     followed = None if tracker == "none" else tracker
+    if followed is not None:
+        check_tracker(followed)
     formats = wishes.formats if wishes.formats is not None else _preset_formats(preset)
     for name in formats:
         if name not in FORMATS:

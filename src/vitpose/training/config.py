@@ -377,6 +377,7 @@ def _problems(run: RunConfig) -> list[str]:
         (bool(run.data.train), "data.train is empty"),
         (0 <= run.data.holdout < 1, f"data.holdout must be at least 0 and below 1, not {run.data.holdout}"),
         (loop.batch_size >= 1, f"loop.batch_size must be at least 1, not {loop.batch_size}"),
+        (run.data.workers >= 0, f"data.workers must be at least 0, not {run.data.workers}"),
         (loop.micro_batch >= 0, f"loop.micro_batch must be at least 0, not {loop.micro_batch}"),
         (schedule.epochs >= 1, f"schedule.epochs must be at least 1, not {schedule.epochs}"),
         (loop.save_every >= 1 and loop.log_every >= 1, "loop.save_every and loop.log_every must be at least 1"),

@@ -27,6 +27,7 @@ from vitpose.training.config import (
 )
 from vitpose.training.recipe import parse_config
 from vitpose.training.settings import dump_toml
+from vitpose.training.state import RunFolder
 from vitpose.weights.load import load_model
 
 FEW_PICTURES = 500
@@ -39,10 +40,27 @@ DATASET = "custom"
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A configuration and what the user should know about it."""
+    """A configuration and what the user should know about it.
+
+    Attributes:
+        config: names ``skeleton_file``, which has to be written before it is used.
+        notes: what the user should know.
+        skeleton: of the labels.
+        skeleton_file: where it goes.
+    """
 
     config: RunConfig
     notes: tuple[str, ...]
+    skeleton: Skeleton
+    skeleton_file: Path
+
+    def write_skeleton(self) -> None:
+        """Write the skeleton of the labels into the run's folder.
+
+        Raises:
+            VitPoseError: it cannot be written.
+        """
+        atomic_write_text(self.skeleton_file, dump_toml(self.skeleton.to_dict()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +81,7 @@ def plan_finetuning(
 ) -> Plan:
     """Decide how to fine-tune ``model`` on the pictures and labels in a folder.
 
-    Writes the skeleton of the labels to ``out/skeleton.toml``.
+    Nothing is written; ``Plan.write_skeleton`` does that.
 
     Args:
         data: folder with pictures and a COCO JSON; a second JSON with ``val`` in its name is used for validation,
@@ -87,13 +105,11 @@ def plan_finetuning(
     spec = load_model(model).model.spec
     target = Path(out)
     skeleton = replace(labelled.skeleton, name=_simple(labelled.skeleton.name))
-    skeleton_file = target / "skeleton.toml"
+    skeleton_file = RunFolder(target).skeleton
     config = _config(target.name or "finetune", model, spec, skeleton_file, labels, people)
     if changes:
         config = parse_config(config.to_toml(), "the planned settings", changes)
-    # Last, so that nothing is left where a model or a setting is wrong.
-    atomic_write_text(skeleton_file, dump_toml(skeleton.to_dict()))
-    return Plan(config, _notes(labelled, people, skeleton, config))
+    return Plan(config, _notes(labelled, people, skeleton, config), skeleton, skeleton_file)
 
 
 def find_labels(folder: Path) -> Labels:

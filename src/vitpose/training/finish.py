@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from vitpose.core.extras import require
 from vitpose.core.files import atomic_path, atomic_write_text
+from vitpose.data.coco_writer import write_coco
 from vitpose.evaluation.report import write_report
 from vitpose.evaluation.run import evaluate
 from vitpose.pipeline.assemble import load
@@ -21,7 +23,8 @@ from vitpose.weights.load import load_model
 def finish(config: RunConfig, out: str | Path, validation: Sequence[ValidationSet]) -> Path | None:
     """Draw the curves and, with labelled validation sets, evaluate the best checkpoint and write the report.
 
-    The evaluation's numbers go to ``evaluation.json``, its calibration into the checkpoint.
+    The evaluation's numbers go to ``evaluation.json``, the calibration of single passes into the checkpoint, and people
+    who were held out to ``validation.json``, for ``vitpose eval``.
 
     Args:
         config: of the run.
@@ -40,8 +43,13 @@ def finish(config: RunConfig, out: str | Path, validation: Sequence[ValidationSe
     estimator = load(weights, dataset=one.dataset, detector=None, flip_test=config.loop.flip_test)
     result = evaluate(estimator, one.labelled, boxes=one.boxes)
     atomic_write_text(folder.path / "evaluation.json", json.dumps(result.to_dict(), indent=2) + "\n")
-    if result.confidence is not None:
-        keep_calibration(weights, one.dataset, to_metadata(result.confidence.calibration, estimator.options))
+    if config.data.holdout and not config.data.validation:
+        write_coco(replace(one.labelled, images_dir=folder.path.absolute()), folder.path / "validation.json")
+    plain = estimator.with_options(flip_test=False)
+    # Of what `predict` does by default: the peaks of averaged heatmaps are worth something else.
+    worth = (result if not config.loop.flip_test else evaluate(plain, one.labelled, boxes=one.boxes)).confidence
+    if worth is not None:
+        keep_calibration(weights, one.dataset, to_metadata(worth.calibration, plain.options))
     return write_report(result, folder.path / "report")
 
 

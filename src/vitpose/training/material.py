@@ -78,10 +78,22 @@ def validation_sets(config: RunConfig) -> tuple[ValidationSet, ...]:
 
 
 def _split(config: RunConfig, labelled: LabelledSet) -> tuple[LabelledSet, LabelledSet]:
-    """Return what of a training set is trained on and what is held out, by picture."""
+    """Return what of a training set is trained on and what is held out, by picture.
+
+    Pictures in which nobody is labelled teach and judge nothing, and are in neither part.
+
+    Raises:
+        InputError: people are labelled in one picture only.
+    """
     if config.data.validation or not config.data.holdout:
         return labelled, labelled
-    return labelled.split(config.data.holdout, seed=config.seed)
+    told = {record.image_id for record in labelled.for_training().records}
+    if len(told) < 2:
+        raise InputError(
+            f"{labelled.source}: people are labelled in {len(told)} picture, and some must be held out to judge by:"
+            " label more, or give a second file for validation"
+        )
+    return labelled.select(lambda person: person.image_id in told).split(config.data.holdout, seed=config.seed)
 
 
 def read_set(config: RunConfig, one: SetConfig) -> LabelledSet:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from vitpose._version import __version__
-from vitpose.core.errors import UsageError
+from vitpose.core.errors import UsageError, VitPoseError
 from vitpose.core.files import atomic_write_text
 from vitpose.data.mixture import Source
 from vitpose.training.assemble import build_model, build_objective, make_accelerator
@@ -58,7 +58,25 @@ def train(
     """
     accelerator = make_accelerator(config, cpu=cpu)
     folder = RunFolder(Path(out))
-    resuming = _open(folder, config, accelerator, resume=resume, force=force)
+    fresh = accelerator.is_main_process and not folder.config.exists()
+    try:
+        resuming = _open(folder, config, accelerator, resume=resume, force=force)
+        return _trained(config, folder, accelerator, material, display, resuming=resuming)
+    except VitPoseError:
+        if fresh:
+            folder.forget()
+        raise
+
+
+def _trained(
+    config: RunConfig,
+    folder: RunFolder,
+    accelerator: Any,
+    material: Material | None,
+    display: Display | None,
+    *,
+    resuming: bool,
+) -> Outcome:
     shows = display if display is not None and accelerator.is_main_process else Quiet()
     progress, parts = load_state(folder.state) if resuming else (Progress(), {})
     people = load_material(config, device=accelerator.device) if material is None else material

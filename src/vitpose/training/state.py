@@ -6,7 +6,9 @@ not in it, for it follows from seed and step (``step.seed_step``); nor is the sc
 
 import contextlib
 import json
+import math
 import pickle
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -41,8 +43,8 @@ class Progress:
     micro_batch: int = 0
 
     def judged(self, score: float) -> tuple["Progress", bool]:
-        """Return the progress after an evaluation, and whether it was the best so far."""
-        if self.best_score is None or score > self.best_score:
+        """Return the progress after an evaluation, and whether it was the best so far; what is not a number is not."""
+        if not math.isnan(score) and (self.best_score is None or score > self.best_score):
             return replace(self, best_score=score, best_step=self.step, waited=0), True
         return replace(self, waited=self.waited + 1), False
 
@@ -62,6 +64,11 @@ class RunFolder:
     def state(self) -> Path:
         """Everything needed to go on."""
         return self.path / "state.pt"
+
+    @property
+    def skeleton(self) -> Path:
+        """The skeleton of the labels, where fine-tuning took it from them."""
+        return self.path / "skeleton.toml"
 
     @property
     def metrics(self) -> Path:
@@ -85,8 +92,7 @@ class RunFolder:
             UsageError: there is a run already and ``resume`` was not asked for, or the configuration has changed and
                 ``force`` was not given; the changes are listed.
         """
-        if self.config.exists() and not resume:
-            raise UsageError(f"{self.path} already holds a run: add --resume to go on with it, or give another --out")
+        self.check_free(resume=resume)
         text = config.to_toml()
         if self.config.exists():
             changes = differences(
@@ -102,6 +108,28 @@ class RunFolder:
             left.unlink(missing_ok=True)
         atomic_write_text(self.config, text)
         return self.state.exists()
+
+    def check_free(self, *, resume: bool) -> None:
+        """Refuse a folder with a run in it, unless that is to go on.
+
+        Raises:
+            UsageError: there is a run already.
+        """
+        if self.config.exists() and not resume:
+            raise UsageError(f"{self.path} already holds a run: add --resume to go on with it, or give another --out")
+
+    def forget(self) -> None:
+        """Remove what a run that did not get anywhere has written, so that the next one may have the folder.
+
+        A run with a state or with a line of metrics has got somewhere, and stays.
+        """
+        if self.state.exists() or (self.metrics.exists() and self.metrics.stat().st_size):
+            return
+        for path in (self.config, self.metrics, self.path / "versions.json", self.skeleton):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
+        with contextlib.suppress(OSError):  # not empty: somebody else's files
+            self.path.rmdir()
 
     def trim_metrics(self, step: int) -> None:
         """Drop the lines of steps that will be done again."""

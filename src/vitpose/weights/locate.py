@@ -33,7 +33,7 @@ class Located:
 
 
 def locate(source: str | Path) -> Located:
-    """Find weights: a file or folder that is there, else a name of the catalogue, else a repository of the hub.
+    """Find weights: a file, folder or run that is there, else a name of the catalogue, else a repository of the hub.
 
     Raises:
         WeightsError: the file is not there, or cannot be downloaded; what to do by hand is said.
@@ -42,7 +42,7 @@ def locate(source: str | Path) -> Located:
     text = str(source)
     path = Path(source).expanduser()
     if path.exists():
-        return Located(path=path, source=text)
+        return Located(path=_of_run(path), source=text)
     try:
         row = find_model(text)
     except UsageError:
@@ -55,6 +55,15 @@ def locate(source: str | Path) -> Located:
         return Located(path=fetch_hub_folder(text), source=text, name=path.name)
     except WeightsError as error:
         raise WeightsError(f"there is no folder {text} here, and {error}") from error
+
+
+def _of_run(path: Path) -> Path:
+    """Return the best weights of a run's folder, its last ones where none were judged; else the path itself."""
+    if path.is_dir() and (path / "config.toml").is_file():
+        for name in ("best.safetensors", "last.safetensors"):
+            if (path / name).is_file():
+                return path / name
+    return path
 
 
 def _refuse_missing_path(source: str | Path, path: Path) -> None:
