@@ -13,7 +13,7 @@ from tiny_models import SPEC, tiny_crops
 
 import vitpose.engines.export as export_module
 from vitpose.codec.codec import Codec
-from vitpose.core.errors import GateError, InputError, UsageError
+from vitpose.core.errors import GateError, UsageError, WeightsError
 from vitpose.core.geometry import CropTransform
 from vitpose.core.skeleton import load_skeleton
 from vitpose.engines import description, quantize
@@ -211,7 +211,7 @@ def test_file_says_what_it_is(model, exported):
     ],
 )
 def test_wrong_descriptions_are_refused(text, message):
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(WeightsError, match=message):
         Description.from_json(text, "model.onnx")
 
 
@@ -219,7 +219,7 @@ def test_file_of_a_newer_version_is_refused(exported, tmp_path, monkeypatch):
     path = exported("onnx")
     monkeypatch.setattr(description, "VERSION", 0)
     for engine in (OnnxRuntimeEngine, OpenVinoEngine):
-        with pytest.raises(InputError, match="upgrade vitpose"):
+        with pytest.raises(WeightsError, match="upgrade vitpose"):
             engine(path)
 
 
@@ -227,12 +227,12 @@ def test_unreadable_files_are_refused(tmp_path, exported):
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model")
     for engine in (OnnxRuntimeEngine, OpenVinoEngine):
-        with pytest.raises(InputError, match="broken"):
+        with pytest.raises(WeightsError, match="broken"):
             engine(broken)
-        with pytest.raises(InputError, match="no file"):
+        with pytest.raises(WeightsError, match="no file"):
             engine(tmp_path / "missing.onnx")
     shutil.copy(exported("openvino"), tmp_path / "alone.xml")
-    with pytest.raises(InputError, match="not beside it"):
+    with pytest.raises(WeightsError, match="not beside it"):
         open_exported(tmp_path / "alone.xml")
     with pytest.raises(UsageError, match="no exported model"):
         open_exported(tmp_path / "model.pt")
@@ -326,3 +326,9 @@ def test_end_to_end_file_needs_no_torch_and_no_vitpose(model, exported, tmp_path
     assert [line[0] for line in lines] == list(load_skeleton("aic14").keypoints)
     assert np.allclose([[float(x), float(y)] for _, x, y, _ in lines], expected, atol=0.06)
     assert np.allclose([float(line[3]) for line in lines], scores[0], atol=0.006)
+
+
+def test_an_onnx_file_without_content_is_damaged_weights(tmp_path):
+    (tmp_path / "empty.onnx").touch()
+    with pytest.raises(WeightsError, match="damaged"):
+        OnnxRuntimeEngine(tmp_path / "empty.onnx")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_models import FREE, tiny_crops
 
-from vitpose.core.errors import InputError, MissingExtraError
+from vitpose.core.errors import MissingExtraError, WeightsError
 from vitpose.core.skeleton import load_skeleton
 from vitpose.engines import choose
 from vitpose.engines.auto import AutoEngine
@@ -166,10 +166,10 @@ def test_a_file_that_another_program_wrote_is_refused(exported, tmp_path):
         if entry.key == ENTRY:
             entry.value = entry.value.replace('"version": 1', '"version": 99')
     onnx.save(graph, str(tmp_path / "newer.onnx"))
-    with pytest.raises(InputError, match=r"version 99.*upgrade vitpose"):
+    with pytest.raises(WeightsError, match=r"version 99.*upgrade vitpose"):
         open_exported(tmp_path / "newer.onnx")
     del graph.metadata_props[:]
     onnx.save(graph, str(tmp_path / "foreign.onnx"))
     for engine in (OnnxRuntimeEngine, OpenVinoEngine):
-        with pytest.raises(InputError, match="not written by `vitpose export`"):
+        with pytest.raises(WeightsError, match="not written by `vitpose export`"):
             engine(tmp_path / "foreign.onnx")

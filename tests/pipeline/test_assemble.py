@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import vitpose
-from vitpose.core.errors import InputError, MissingExtraError, UsageError
+from vitpose.core.errors import InputError, MissingExtraError, UsageError, WeightsError
 from vitpose.core.poses import Boxes
 from vitpose.models.pose import create_model
 from vitpose.models.variants import PLUS_HEADS, BackboneSpec, ModelSpec, plus
@@ -151,5 +151,7 @@ def test_an_exported_file_of_a_newer_version_says_what_to_do(tmp_path: Path, mon
     with monkeypatch.context() as later:
         later.setattr(description, "VERSION", description.VERSION + 1)
         write_onnx(model, path, describe(model, load_skeleton("coco17")))
-    with pytest.raises(InputError, match=r"newer\.onnx has schema .* version 2, this vitpose reads .* upgrade vitpose"):
+    with pytest.raises(
+        WeightsError, match=r"newer\.onnx has schema .* version 2, this vitpose reads .* upgrade vitpose"
+    ):
         vitpose.load(path, detector=None)

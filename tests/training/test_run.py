@@ -19,7 +19,7 @@ from vitpose.training import state as state_module
 from vitpose.training.logs import PlainLines
 from vitpose.training.material import Material
 from vitpose.training.run import train
-from vitpose.training.state import Progress
+from vitpose.training.state import Progress, RunFolder
 from vitpose.weights.load import load_model
 
 PROGRAM = Path(__file__).parent / "train_dots.py"
@@ -40,6 +40,15 @@ def test_what_is_not_a_number_is_never_the_best():
     second, best = first.judged(0.1)
     assert (best, second.best_score) == (True, 0.1)
     assert not second.judged(float("nan"))[1]
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    out = tmp_path / "run"
+    with RunFolder(out).held_alone(), pytest.raises(UsageError, match="another process is training"):
+        run(out)
+    assert not out.exists()
+    run(out)
+    assert not list(tmp_path.glob(".*")), "the lock goes with the run"
 
 
 def weights(out: Path, which: str = "last") -> dict[str, torch.Tensor]:

@@ -1,5 +1,6 @@
 """A whole run from its configuration: folder, model, data, loop, and what is left behind at the end."""
 
+import contextlib
 import json
 import platform
 import sys
@@ -58,14 +59,17 @@ def train(
     """
     accelerator = make_accelerator(config, cpu=cpu)
     folder = RunFolder(Path(out))
-    fresh = accelerator.is_main_process and not folder.config.exists()
-    try:
-        resuming = _open(folder, config, accelerator, resume=resume, force=force)
-        return _trained(config, folder, accelerator, material, display, resuming=resuming)
-    except VitPoseError:
-        if fresh:
-            folder.forget()
-        raise
+    with contextlib.ExitStack() as stack:
+        if accelerator.is_main_process:
+            stack.enter_context(folder.held_alone())
+        fresh = accelerator.is_main_process and not folder.config.exists()
+        try:
+            resuming = _open(folder, config, accelerator, resume=resume, force=force)
+            return _trained(config, folder, accelerator, material, display, resuming=resuming)
+        except VitPoseError:
+            if fresh:
+                folder.forget()
+            raise
 
 
 def _trained(

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from vitpose.core.errors import InputError, UsageError, VitPoseError
-from vitpose.core.files import atomic_path, atomic_write_text
+from vitpose.core.files import atomic_path, atomic_write_text, held_alone
 from vitpose.training.config import RunConfig
 from vitpose.training.settings import differences, parse_toml
 
@@ -108,6 +108,18 @@ class RunFolder:
             left.unlink(missing_ok=True)
         atomic_write_text(self.config, text)
         return self.state.exists()
+
+    def held_alone(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the folder against other processes that would train in it, see ``core.files.held_alone``.
+
+        Raises:
+            UsageError: one does.
+        """
+        place = self.path.absolute()
+        return held_alone(
+            place.with_name(f".{place.name}.lock"),
+            f"another process is training in {self.path}: wait until it has ended, or give another --out",
+        )
 
     def check_free(self, *, resume: bool) -> None:
         """Refuse a folder with a run in it, unless that is to go on.
