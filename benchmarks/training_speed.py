@@ -5,8 +5,8 @@
 
 Both sides train the same architecture (classic head, 256x192, no stochastic depth) on the same real people, from
 pictures on disk to moved weights: read, crop, make targets, forward, backward, clip, AdamW. The plain loop is what one
-writes around `transformers`: its processor crops people in a `DataLoader` (on a GPU in as many workers as this package has
-threads), then one optimiser step; it is measured as it comes (float32) and in `torch.autocast` (bf16). Its targets
+writes around `transformers`: its processor crops people in a `DataLoader` (on a GPU in as many workers as this package
+has threads), then one optimiser step; it is measured as it comes (float32) and in `torch.autocast` (bf16). Its targets
 are drawn by this package's codec, which favours it. This package runs its own loop in both, without variation of the
 crops. Sides take turns of several steps; each turn begins to load when its clock does, and leaves nothing behind that
 would load on another's. Most of a step is matrix products that both sides leave to the same library: on a CPU that
