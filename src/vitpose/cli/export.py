@@ -6,8 +6,6 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from vitpose.core.errors import UsageError
-
 
 def export(
     model: Annotated[
@@ -57,12 +55,8 @@ def export(
     given = None if boxes is None else GivenBoxes.from_file(boxes)
     finder = None if given is not None else make_detector(detector, Search(), device="auto")
     default = 256 if precision == "int8" else 128
-    suffix = SUFFIXES[target.to]
-    place = out or Path(f"{loaded.name.rpartition('/')[2].replace(':', '-')}-{head.dataset}{suffix}")
-    if not place.suffix:
-        place = place.with_suffix(suffix)
-    if place.suffix.lower() != suffix:
-        raise UsageError(f"a model for {target.to} goes into a file that ends in {suffix}, not {place.name}")
+    name = f"{loaded.name.rpartition('/')[2].replace(':', '-')}-{head.dataset}{SUFFIXES[target.to]}"
+    place = target.place(out or Path(name))
     check_place(place)  # people are looked for only when the model can be written
     people = collect_crops(
         images,

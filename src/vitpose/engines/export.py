@@ -59,6 +59,19 @@ class Target:
                 "ONNX Runtime has no bf16 arithmetic on CPUs: export to openvino for bf16, or to onnx as fp32 or int8"
             )
 
+    def place(self, path: Path) -> Path:
+        """Return where a model goes that is to be written to ``path``: the suffix is added where there is none.
+
+        Raises:
+            UsageError: another suffix than the format's.
+        """
+        suffix = SUFFIXES[self.to]
+        if not path.suffix:
+            return path.with_suffix(suffix)
+        if path.suffix.lower() != suffix:
+            raise UsageError(f"a model for {self.to} goes into a file that ends in {suffix}, not {path.name}")
+        return path
+
 
 def export(
     model: VitPose,
@@ -93,7 +106,7 @@ def export(
         MissingExtraError: a package is not installed.
     """
     target, limits = target or Target(), limits or Limits()
-    place = _place(Path(path), target)
+    place = target.place(Path(path))
     if not len(crops):
         raise UsageError("an export is checked on crops of real people: give pictures with people in them")
     if target.precision == "int8" and len(crops) < 2:
@@ -154,15 +167,6 @@ def open_exported(
     if not is_exported(path):
         raise UsageError(f"{path} is no exported model: those end in {' or '.join(SUFFIXES.values())}")
     raise UsageError(f"engine {engine!r} does not run {path}: leave the engine out, or take 'openvino'")
-
-
-def _place(path: Path, target: Target) -> Path:
-    suffix = SUFFIXES[target.to]
-    if not path.suffix:
-        return path.with_suffix(suffix)
-    if path.suffix.lower() != suffix:
-        raise UsageError(f"a model for {target.to} goes into a file that ends in {suffix}, not {path.name}")
-    return path
 
 
 def _scorer(
