@@ -33,7 +33,7 @@ from levers.summary import summarize
 from vitpose.core.files import atomic_write_text
 from vitpose.training.logs import PlainLines
 
-COSTED = ("freezing", "distillation", "windows")
+COSTED = ("stem", "freezing", "distillation", "windows")
 """Levers whose memory and speed are asked for, too."""
 
 

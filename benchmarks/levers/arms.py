@@ -78,6 +78,12 @@ LEVERS = (
         "Muon, cross-entropy",
         ("structured start, Muon, cross-entropy",),
     ),
+    Lever(
+        "stem",
+        "convolutions in place of the patch projection",
+        "Muon, cross-entropy",
+        ("stem of convolutions", "stem of convolutions, half the blocks"),
+    ),
     Lever("rate", "another learning rate of AdamW", "scratch", ("AdamW at half the rate", "AdamW at twice the rate")),
     Lever("pretraining", "masked pre-training instead of random weights", "Muon", ("pre-trained",)),
     Lever("flip", "averaging with the mirrored crop when testing", "no flip test", ("pre-trained",)),
@@ -123,6 +129,7 @@ def arms_of(scale: Scale) -> dict[str, Arm]:
     )
     structured = ("model.init=structured",)
     entropy = ("model.heads.0.maps=places",)
+    convolutions = (MUON, *entropy, "model.backbone.stem=convolutions", "model.backbone.stem_depths=[1,1,1]")
     teacher = (MUON, *scale.teacher)
     window = f"model.backbone.window=[{scale.window[0]},{scale.window[1]}]"
     arms = [
@@ -132,6 +139,8 @@ def arms_of(scale: Scale) -> dict[str, Arm]:
         Arm(name="Muon", settings=(MUON,)),
         Arm(name="cross-entropy", settings=entropy),
         Arm(name="Muon, cross-entropy", settings=(MUON, *entropy)),
+        Arm(name="stem of convolutions", settings=convolutions),
+        Arm(name="stem of convolutions, half the blocks", settings=(*convolutions, *scale.half_the_blocks)),
         Arm(name="AdamW at half the rate", settings=(f"optim.lr={scale.rates[0]}",)),
         Arm(name="AdamW at twice the rate", settings=(f"optim.lr={scale.rates[1]}",)),
         Arm(name="structured start, Muon, cross-entropy", settings=(*structured, MUON, *entropy)),

@@ -17,6 +17,7 @@ class Scale:
         others: people of COCO in the runs that learn from them, too.
         others_passes: settings of such runs that see as many people as the others.
         trust: smallest score of a keypoint that the teacher labels.
+        half_the_blocks: setting of the number of blocks.
         rates: half and twice the learning rate of AdamW in ``pose``.
         teacher: settings of the larger model that is learned from.
         token: settings of the run that learns a knowledge token.
@@ -40,6 +41,7 @@ class Scale:
     others_passes: tuple[str, ...]
     trust: float
     rates: tuple[float, float]
+    half_the_blocks: tuple[str, ...]
     resident: bool = False
     cost_batch: int = 128
 
@@ -98,6 +100,7 @@ CPU = Scale(
     others=4750,
     trust=0.1,
     rates=(1e-3, 4e-3),
+    half_the_blocks=("model.backbone.depth=2",),
     others_passes=("schedule.epochs=4",),
 )
 
@@ -139,6 +142,7 @@ H200 = Scale(
     others=5700,
     trust=0.3,
     rates=(5e-4, 2e-3),
+    half_the_blocks=("model.backbone.depth=6",),
     others_passes=("schedule.epochs=12",),
     resident=True,
 )
@@ -173,6 +177,7 @@ TOY = Scale(
     others_passes=(),
     trust=-1.0,
     rates=(5e-4, 2e-3),
+    half_the_blocks=("model.backbone.depth=1",),
     cost_batch=4,
 )
 

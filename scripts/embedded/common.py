@@ -33,6 +33,7 @@ RECIPES = Path(__file__).parent / "recipes"
 
 SIZES = {
     "ti": {"width": 192, "depth": 12, "heads": 3},
+    "ti3": {"width": 192, "depth": 3, "heads": 3},
     "ti6": {"width": 192, "depth": 6, "heads": 3},
     "s6": {"width": 384, "depth": 6, "heads": 12},
     "s": {"width": 384, "depth": 12, "heads": 12},

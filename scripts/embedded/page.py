@@ -98,7 +98,7 @@ def _architecture(results: Results) -> str:
     heads = "; ".join(f"`{name}` {words}" for name, words in pose["decoders"].items())
     height, width = pose["input_size"]
     return (
-        f"The pose model is a plain vision transformer of {pose['depth']} blocks, width {pose['width']},"
+        f"The pose model is {_KINDS[pose.get('stem', 'patches')]} of {pose['depth']} blocks, width {pose['width']},"
         f" {pose['heads']} attention heads, {pose['parameters'] / 1e6:.1f} M parameters, for crops of {height} x"
         f" {width}, with {len(pose['decoders'])} decoders: {heads}. The detector is a convolutional network with"
         f" {detector['blocks']} transformer block{'s' if detector['blocks'] > 1 else ''},"
@@ -160,6 +160,14 @@ def _number(numbers: Mapping[str, float | None], name: str) -> float:
     value = numbers.get(name)
     return float("nan") if value is None else float(value)
 
+
+_KINDS = {
+    "patches": "a plain vision transformer",
+    "convolutions": (
+        "a stem of convolutions ([decision 042](decisions/042-convolutional-stem.md)) and a vision transformer"
+    ),
+}
+"""What a backbone is called, by its stem."""
 
 _CURVES = {
     "ap": "COCO AP",

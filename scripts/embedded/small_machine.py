@@ -14,7 +14,7 @@ from scripts.embedded.common import SIZES, configured, parser, run_stage, start
 def main(given: Sequence[str] | None = None) -> None:
     """Run the stage."""
     options = parser("A small pose model, from nothing, on a CPU.")
-    options.add_argument("--size", choices=tuple(SIZES), default="ti6")
+    options.add_argument("--size", choices=tuple(SIZES), default="ti3")
     options.add_argument("--epochs", type=int, default=0, help="in place of the recipe's")
     options.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 where the CPU has it")
     options.add_argument("--set", dest="changes", nargs="*", default=[], help="key=value in place of the recipe's")

@@ -15,7 +15,7 @@ import torch
 from scripts.embedded.common import detector_pictures, log, parser, start
 
 from vitpose.core.files import atomic_write_text
-from vitpose.detectors.embedded import EmbeddedDetector
+from vitpose.detectors.embedded import LOOKS, ONE_LOOK, EmbeddedDetector, Look
 from vitpose.evaluation.detection import evaluate_detector
 from vitpose.metrics.detection import DetectionScores
 from vitpose.models.detector import DetectorSpec, PersonNet
@@ -49,9 +49,11 @@ LOWEST = 0.02
 """Boxes below are not looked at when the operating point is sought."""
 
 
-def judge(net: PersonNet, pictures: Sequence[LabelledPicture], device: torch.device) -> DetectionScores:
-    """Score a network on labelled pictures."""
-    detector = EmbeddedDetector(net, threshold=LOWEST, device=device, batch_size=32)
+def judge(
+    net: PersonNet, pictures: Sequence[LabelledPicture], device: torch.device, looks: Sequence[Look] = LOOKS
+) -> DetectionScores:
+    """Score a network on labelled pictures, looking at each as the package does or, in less time, otherwise."""
+    detector = EmbeddedDetector(net, threshold=LOWEST, device=device, batch_size=32, looks=looks)
     return evaluate_detector(detector, [(one.path, one.truth) for one in pictures])
 
 
@@ -124,7 +126,7 @@ def main(given: Sequence[str] | None = None) -> None:
     log.info("%d pictures to learn from, %d to be judged on", len(training), len(judged))
 
     def evaluate(net: PersonNet) -> Mapping[str, float]:
-        scores = judge(net, judged, device)
+        scores = judge(net, judged, device, ONE_LOOK)
         found = {"recall_tall": scores.recall_tall, "ap50": scores.ap50, "threshold": scores.threshold}
         # Recall decides; precision on everybody breaks ties.
         return {"score": scores.recall_tall + 0.1 * scores.ap50, **found}

@@ -59,7 +59,7 @@ SETS = ("coco", "lspet")
 
 
 def recentred(net: PersonNet, threshold: float) -> PersonNet:
-    """Move all scores on the logit scale so that ``threshold`` becomes the package's default; the order stays."""
+    """Move the scores of every look on the logit scale so that ``threshold`` becomes the package's default."""
     clipped = min(max(threshold, 1e-4), 1 - 1e-4)
     shift = math.log(THRESHOLD / (1 - THRESHOLD)) - math.log(clipped / (1 - clipped))
     with torch.no_grad():
@@ -76,6 +76,8 @@ def export_detector(source: Path, out: Path, arguments: argparse.Namespace) -> D
     loaded, device = load_detector(source), torch.device("cpu")
     scores = judge(loaded.net, judged, device)
     net = recentred(loaded.net, scores.threshold)
+    # Scores are means over looks, which the shift of each moves only about as far: twice is near enough.
+    net = recentred(net, judge(net, judged, device).threshold)
     facts = {"scores": _finite(scores.to_dict()), "operating_point": scores.threshold, "trained": loaded.metadata}
     save_detector(out, net, _finite(facts), half=True)
     return judge(load_detector(out).net, judged, device)
@@ -197,6 +199,7 @@ def _shape(path: Path) -> dict[str, Any]:
         "width": backbone.width,
         "depth": backbone.depth,
         "heads": backbone.heads,
+        "stem": backbone.stem,
         "input_size": list(model.spec.input_size),
         "decoders": {
             head.dataset: f"{head.kind}, {head.codec}, {head.maps}, {head.keypoints} points"

@@ -8,7 +8,7 @@ import torch
 
 from vitpose.core.errors import UsageError, WeightsError
 from vitpose.core.geometry import Size
-from vitpose.detectors.embedded import EmbeddedDetector, distinct, letterbox, scaled_ratio
+from vitpose.detectors.embedded import ONE_LOOK, EmbeddedDetector, Look, distinct, letterbox, merged, scaled_ratio
 from vitpose.models.detector import STRIDES, DetectorSpec, PersonNet, fused
 from vitpose.weights.detector import is_detector, load_detector, packaged_detector, save_detector
 
@@ -56,8 +56,9 @@ def test_batch_norms_inside_the_convolutions_change_nothing(net):
     torch.testing.assert_close(own.boxes, other.boxes, atol=1e-2, rtol=1e-3)
 
 
-def test_batch_finds_what_singles_find(net, rng):
-    detector = EmbeddedDetector(net, device="cpu", threshold=0.2)
+@pytest.mark.parametrize("looks", [ONE_LOOK, (Look(mirrored=True), Look(scale=1.5))])
+def test_batch_finds_what_singles_find(net, rng, looks):
+    detector = EmbeddedDetector(net, device="cpu", threshold=0.2, looks=looks)
     images = pictures(rng)
     together = detector(images)
     assert sum(len(boxes) for boxes in together) > 0
@@ -77,6 +78,54 @@ def test_boxes_are_best_first_inside_the_picture_and_distinct(net, rng):
         assert (boxes.xyxy >= 0).all()
         assert (boxes.xyxy <= [width, height, width, height]).all()
     assert len(EmbeddedDetector(net, device="cpu", threshold=1.0)(pictures(rng))[0]) == 0
+
+
+def test_looking_at_the_mirror_image_too_makes_left_and_right_equal(net, rng):
+    detector = EmbeddedDetector(net, device="cpu", threshold=0.3, looks=(Look(), Look(mirrored=True)))
+    image = rng.integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    own, other = detector([image])[0], detector([np.ascontiguousarray(image[:, ::-1])])[0]
+    assert len(own) == len(other) > 0
+    back = np.stack([96 - other.xyxy[:, 2], other.xyxy[:, 1], 96 - other.xyxy[:, 0], other.xyxy[:, 3]], axis=1)
+    np.testing.assert_allclose(own.scores, other.scores, atol=1e-5)
+    np.testing.assert_allclose(own.xyxy, back, atol=0.01)
+
+
+def test_one_mirrored_look_is_a_look_at_the_mirror_image(net, rng):
+    image = rng.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    plain = EmbeddedDetector(net, device="cpu", looks=ONE_LOOK)([np.ascontiguousarray(image[:, ::-1])])[0]
+    turned = EmbeddedDetector(net, device="cpu", looks=(Look(mirrored=True),))([image])[0]
+    assert len(plain) == len(turned) > 0
+    np.testing.assert_allclose(turned.xyxy[:, [0, 2]], 64 - plain.xyxy[:, [2, 0]], atol=1e-4)
+    np.testing.assert_array_equal(turned.scores, plain.scores)
+
+
+def test_a_larger_look_sees_more_cells(net):
+    sides = []
+    detector = EmbeddedDetector(net, device="cpu", looks=(Look(), Look(scale=1.34), Look(scale=0.3)))
+    detector._net.register_forward_pre_hook(lambda _, given: sides.append(tuple(given[0].shape[2:])))
+    detector([np.zeros((50, 100, 3), np.uint8)])
+    assert sides == [(64, 96), (64, 128), (32, 32)]
+
+
+def test_looks_vote():
+    first = np.array([[0, 0, 10, 10], [50, 0, 60, 10]], np.float64), np.array([0.8, 0.4], np.float32)
+    second = np.array([[30, 0, 40, 10], [2, 0, 12, 10]], np.float64), np.array([0.6, 0.4], np.float32)
+    boxes, scores = merged([first, second])
+    # Seen by both, by the second alone, by the first alone.
+    assert scores.tolist() == pytest.approx([0.6, 0.3, 0.2])
+    np.testing.assert_allclose(boxes, [[2 / 3, 0, 10 + 2 / 3, 10], [30, 0, 40, 10], [50, 0, 60, 10]])
+    nothing = np.zeros((0, 4)), np.zeros(0, np.float32)
+    assert merged([nothing, first])[1].tolist() == pytest.approx([0.4, 0.2])
+    assert [len(part) for part in merged([nothing, nothing])] == [0, 0]
+
+
+def test_a_look_gives_a_person_one_box_only():
+    """Two boxes of one look that both overlap the best of another are not both counted."""
+    first = np.array([[0, 0, 10, 10]], np.float64), np.array([0.9], np.float32)
+    second = np.array([[1, 0, 11, 10], [0, 1, 10, 11]], np.float64), np.array([0.5, 0.4], np.float32)
+    boxes, scores = merged([first, second])
+    assert scores.tolist() == pytest.approx([0.7])
+    np.testing.assert_allclose(boxes, [[5 / 14, 0, 10 + 5 / 14, 10]])
 
 
 def test_letterbox_keeps_shape_and_pads_with_black():
@@ -100,6 +149,8 @@ def test_it_knows_people_only(net):
         EmbeddedDetector(net, classes=("dog",))
     with pytest.raises(UsageError, match="threshold"):
         EmbeddedDetector(net, threshold=2)
+    with pytest.raises(UsageError, match="at least one look"):
+        EmbeddedDetector(net, looks=())
 
 
 @pytest.mark.parametrize("half", [False, True])

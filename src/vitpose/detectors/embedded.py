@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -23,12 +24,45 @@ DUPLICATE_IOU = 0.65
 _CANDIDATES = 300
 """Best cells that are looked at; more people than that are not what a photograph is about."""
 
+_SAME = 0.55
+"""Boxes of different looks that overlap more are one person."""
+
+_FAINT = 0.01
+"""Boxes below this score in every look are nobody's, whatever the threshold."""
+
+Found = tuple[NDArray[np.float64], NDArray[np.float32]]
+"""Boxes ``(boxes, 4)`` xyxy in picture pixels and their scores, best first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One way to look at a picture.
+
+    Attributes:
+        scale: factor on the side the network was trained for.
+        mirrored: look at the mirror image.
+    """
+
+    scale: float = 1.0
+    mirrored: bool = False
+
+    def side(self, trained: int) -> int:
+        """Return the longer side of the picture in pixels, a multiple of the coarsest cell."""
+        cell = STRIDES[-1]
+        return max(round(self.scale * trained / cell), 1) * cell
+
+
+ONE_LOOK = (Look(),)
+LOOKS = (Look(mirrored=True), Look(scale=1.5))
+"""A second look at half as much again makes up for what few pictures taught; ``docs/decisions/043`` has the figures."""
+
 
 class EmbeddedDetector:
     """Finds people with a ``PersonNet``. Boxes come best first, clipped to the picture.
 
     A picture is scaled so that its longer side is ``spec.side``, and padded with black to whole cells; pictures of one
-    shape share a batch, so none has an effect on another.
+    shape share a batch, so none has an effect on another. It is looked at in several ways, and the answers are merged;
+    see ``merged``.
     """
 
     def __init__(
@@ -41,6 +75,7 @@ class EmbeddedDetector:
         device: str | torch.device = "auto",
         max_people: int | None = None,
         batch_size: int = 8,
+        looks: Sequence[Look] = LOOKS,
     ) -> None:
         """Take a network that is already loaded.
 
@@ -52,6 +87,7 @@ class EmbeddedDetector:
             device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
             max_people: keep only so many boxes a picture, the best ones.
             batch_size: pictures a call of the network.
+            looks: ways to look at each picture, at least one; ``ONE_LOOK`` takes a third of the time.
 
         Raises:
             UsageError: another class is asked for, or a number is out of range.
@@ -63,18 +99,32 @@ class EmbeddedDetector:
         for wanted in classes:
             if wanted.casefold() != "person":
                 raise UsageError(f"the embedded detector does not know {wanted!r}{nearest(wanted, ['person'])}")
+        if not looks:
+            raise UsageError("a detector needs at least one look at a picture")
         self.name = name
         self.threshold = threshold
         self.max_people = max_people
         self._batch_size = batch_size
         self._device = pick_device(device)
+        self._looks = [(look.side(net.spec.side), look.mirrored) for look in looks]
+        largest = max(net.spec.side, *(side for side, _ in self._looks))
         # Channels last suits the convolutions of CPUs and tensor cores alike: 1.6 times as fast on a CPU.
-        self._net = fused(net).to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload] # stubs lack it
+        self._net = fused(net, side=largest).to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload] # stubs lack it
 
     def __call__(self, images: Sequence[Image]) -> list[Boxes]:
         """Find people in each picture; see ``Detector``."""
-        found: dict[int, Boxes] = {}
-        for positions, batch in self._batches(images):
+        looks = [self._look(images, side, mirrored=mirrored) for side, mirrored in self._looks]
+        found = []
+        for views in zip(*looks, strict=True):
+            boxes, scores = views[0] if len(views) == 1 else merged(views)
+            kept = np.flatnonzero(scores >= self.threshold)[: self.max_people]
+            found.append(Boxes(boxes[kept].astype(np.float32), scores[kept], ("person",) * len(kept)))
+        return found
+
+    def _look(self, images: Sequence[Image], side: int, *, mirrored: bool) -> list[Found]:
+        """Return the distinct boxes of every picture in its own pixels, best first."""
+        found: dict[int, Found] = {}
+        for positions, batch in self._batches(images, side, mirrored=mirrored):
             with torch.inference_mode():
                 pixels = normalize(batch.to(self._device)).contiguous(memory_format=torch.channels_last)
                 cells = self._net(pixels)
@@ -82,13 +132,17 @@ class EmbeddedDetector:
                 boxes = cells.boxes.cpu().numpy()
             for row, position in enumerate(positions):
                 size = Size(*images[position].shape[:2])
-                found[position] = self._select(scores[row], boxes[row].astype(np.float64), size)
+                chosen = self._select(scores[row], boxes[row].astype(np.float64), size, side)
+                found[position] = (_mirrored(chosen[0], size.width), chosen[1]) if mirrored else chosen
         return [found[position] for position in range(len(images))]
 
-    def _batches(self, images: Sequence[Image]) -> Iterator[tuple[list[int], torch.Tensor]]:
+    def _batches(
+        self, images: Sequence[Image], side: int, *, mirrored: bool
+    ) -> Iterator[tuple[list[int], torch.Tensor]]:
         waiting: dict[tuple[int, ...], list[tuple[int, torch.Tensor]]] = defaultdict(list)
         for position, image in enumerate(images):
-            boxed = torch.from_numpy(letterbox(image, self._net.spec.side))
+            seen = np.ascontiguousarray(image[:, ::-1]) if mirrored else image
+            boxed = torch.from_numpy(letterbox(seen, side))
             group = waiting[tuple(boxed.shape)]
             group.append((position, boxed))
             if len(group) == self._batch_size:
@@ -98,15 +152,55 @@ class EmbeddedDetector:
             if group:
                 yield [one for one, _ in group], torch.stack([pixels for _, pixels in group])
 
-    def _select(self, scores: NDArray[np.float32], boxes: NDArray[np.float64], size: Size) -> Boxes:
+    def _select(self, scores: NDArray[np.float32], boxes: NDArray[np.float64], size: Size, side: int) -> Found:
         limits = [size.width, size.height, size.width, size.height]
-        ratio = np.tile(scaled_ratio(size, self._net.spec.side), 2)
+        ratio = np.tile(scaled_ratio(size, side), 2)
         inside = np.clip(boxes / ratio, 0, limits).astype(np.float32).astype(np.float64)
         extents = inside[:, 2:] - inside[:, :2]
-        good = np.flatnonzero((scores >= self.threshold) & (extents > 0).all(axis=1))
+        # A look that alone would leave a box out may still vote for what another look found.
+        lowest = self.threshold if len(self._looks) == 1 else min(self.threshold, _FAINT)
+        good = np.flatnonzero((scores >= lowest) & (extents > 0).all(axis=1))
         order = good[np.argsort(-scores[good], kind="stable")][:_CANDIDATES]
-        kept = order[distinct(inside[order], DUPLICATE_IOU)][: self.max_people]
-        return Boxes(inside[kept].astype(np.float32), scores[kept], ("person",) * len(kept))
+        kept = order[distinct(inside[order], DUPLICATE_IOU)]
+        return inside[kept], scores[kept]
+
+
+def merged(views: Sequence[Found]) -> Found:
+    """Merge what several looks at one picture found: one box a person, as sure as the looks are on average.
+
+    Weighted boxes fusion (Solovyev et al. 2021) of at most one box a look: the surest box that is left takes the surest
+    of each other look that overlaps it, and what else overlaps it is given up.
+
+    Args:
+        views: of each look ``(boxes, 4)`` xyxy and ``(boxes,)`` scores, best first.
+
+    Returns:
+        boxes, means weighted by score, and scores, means over all looks where a look without a box counts as 0; best
+        first.
+    """
+    boxes = np.concatenate([view[0] for view in views])
+    scores = np.concatenate([view[1] for view in views])
+    look = np.repeat(np.arange(len(views)), [len(view[1]) for view in views])
+    order = np.argsort(-scores, kind="stable")
+    boxes, scores, look = boxes[order], scores[order], look[order]
+    near, free = iou_matrix(boxes, boxes) > _SAME, np.ones(len(boxes), bool)
+    means, sums = [], []
+    for best in range(len(boxes)):
+        if not free[best]:
+            continue
+        group = np.flatnonzero((near[best] & free & (look != look[best])) | (np.arange(len(boxes)) == best))
+        group = group[np.unique(look[group], return_index=True)[1]]
+        weights = scores[group].astype(np.float64)
+        means.append((boxes[group] * weights[:, None]).sum(axis=0) / weights.sum())
+        sums.append(weights.sum() / len(views))
+        free[near[best]] = free[best] = False
+    again = np.argsort(-np.array(sums), kind="stable")
+    return np.array(means).reshape(-1, 4)[again], np.array(sums, np.float32)[again]
+
+
+def _mirrored(boxes: NDArray[np.float64], width: int) -> NDArray[np.float64]:
+    """Return boxes of the mirror image in pixels of the picture."""
+    return np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], axis=1)
 
 
 def scaled_size(size: Size, side: int) -> Size:

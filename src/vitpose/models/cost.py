@@ -22,8 +22,9 @@ class Parameters:
     """Number of parameters by part.
 
     Attributes:
-        embedding: patch embedding and positions. The class token's position, which other implementations keep although
-            they have no class token, is folded away here, so this is ``width`` less than theirs.
+        embedding: patch embedding, or the stem of convolutions, and positions. The class token's position, which other
+            implementations keep although they have no class token, is folded away here, so this is ``width`` less than
+            theirs.
         attention: query, key, value and output projections and the norm before them, all blocks.
         feed_forward: both layers, shared part and all experts, and the norm before them, all blocks; the final norm.
         heads: all heads.
@@ -50,7 +51,7 @@ class Macs:
     """Multiply-accumulates for one crop by part.
 
     Attributes:
-        patch_embed: the patch convolution.
+        patch_embed: the patch convolution, or the stem of convolutions.
         projections: query, key, value and output projections, all blocks.
         attention: scores and weighted sums, all blocks; the only part that grows with the square of the tokens.
         feed_forward: all blocks; experts cost nothing extra because one is computed.
@@ -108,12 +109,25 @@ def count_macs(spec: ModelSpec, *, input_size: Size | None = None, dataset: str 
     grid = backbone.grid(spec.input_size if input_size is None else input_size)
     tokens = prod(grid)
     return Macs(
-        patch_embed=tokens * 3 * backbone.patch**2 * backbone.width,
+        patch_embed=_stem_macs(backbone, tokens),
         projections=backbone.depth * tokens * 4 * backbone.width**2,
         attention=sum(_attention_macs(backbone, backbone.attention_of(block), grid) for block in range(backbone.depth)),
         feed_forward=backbone.depth * tokens * 2 * backbone.width * backbone.hidden_width,
         head=_head_macs(spec.head(dataset), backbone.width, tokens),
     )
+
+
+def _stem_macs(backbone: BackboneSpec, tokens: int) -> int:
+    if backbone.stem == "patches":
+        return tokens * 3 * backbone.patch**2 * backbone.width
+    inside, pixels = backbone.width // 8, 64 * tokens
+    total = pixels * 27 * inside + tokens * backbone.width**2
+    for depth in backbone.stem_depths:
+        # A step doubles the channels and quarters the pixels; a unit is two convolutions through half the channels.
+        pixels, outside = pixels // 4, 2 * inside
+        total += pixels * 9 * (inside * outside + depth * outside**2)
+        inside = outside
+    return total
 
 
 def _attention_macs(backbone: BackboneSpec, attention: Attention, grid: Size) -> int:

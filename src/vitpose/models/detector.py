@@ -7,7 +7,7 @@ four sides are away (Tian et al. 2019, FCOS). ``docs/decisions/030-embedded-dete
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from vitpose.core.errors import InputError, UsageError, nearest
 from vitpose.core.geometry import Size
+from vitpose.models.convolutions import ConvUnit, Residual, initialize_convolutions
 from vitpose.models.feedforward import FeedForward
 from vitpose.models.mae import sine_positions
 from vitpose.models.variants import Attention
@@ -99,32 +100,6 @@ class Cells(NamedTuple):
     boxes: Tensor
     centers: Tensor
     features: Tensor
-
-
-class ConvUnit(nn.Module):
-    """Convolution, batch norm, SiLU."""
-
-    def __init__(self, inside: int, outside: int, kernel: int = 3, stride: int = 1) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inside, outside, kernel, stride, padding=kernel // 2, bias=False)
-        self.norm = nn.BatchNorm2d(outside, eps=1e-3)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Map ``(batch, inside, height, width)`` to ``(batch, outside, …)``."""
-        return F.silu(self.norm(self.conv(features)))
-
-
-class Residual(nn.Module):
-    """Two convolutions through half the channels, added to what came in."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.squeeze = ConvUnit(width, width // 2)
-        self.expand = ConvUnit(width // 2, width)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Map ``(batch, width, height, width)`` to the same shape."""
-        return features + cast(Tensor, self.expand(self.squeeze(features)))
 
 
 class PersonNet(nn.Module):
@@ -223,10 +198,9 @@ def cell_centers(grid: Size, stride: int, device: torch.device) -> Tensor:
 
 
 def _initialize(net: PersonNet) -> None:
+    initialize_convolutions(net)
     for part in net.modules():
-        if isinstance(part, nn.Conv2d):
-            nn.init.kaiming_normal_(part.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(part, nn.Linear):
+        if isinstance(part, nn.Linear):
             nn.init.trunc_normal_(part.weight, std=0.02)
             nn.init.zeros_(part.bias)
     for outs, bias in ((net.score, _RARE), (net.sides, 0.5)):
@@ -237,9 +211,14 @@ def _initialize(net: PersonNet) -> None:
             nn.init.constant_(out.bias, bias)
 
 
-def fused(net: PersonNet) -> PersonNet:
-    """Return a copy for inference whose batch norms are part of the convolutions: the same answers, less work."""
-    copy = PersonNet(net.spec)
+def fused(net: PersonNet, *, side: int = 0) -> PersonNet:
+    """Return a copy for inference whose batch norms are part of the convolutions: the same answers, less work.
+
+    Args:
+        net: left as it is.
+        side: longest side of the pictures the copy will see, where that is not what it was trained for.
+    """
+    copy = PersonNet(replace(net.spec, side=side or net.spec.side))
     copy.load_state_dict(net.state_dict())
     copy.eval()
     for part in copy.modules():

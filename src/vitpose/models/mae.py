@@ -11,7 +11,8 @@ model from it. Choices that the papers leave open or that differ from the origin
   trained later, with the pose); the decoder's are always fixed.
 - There is no class token, neither here nor in the pose model, and the final norm is kept (the original release starts
   it afresh).
-- Stride 16 and full attention only: with stride 8 visible patches overlap hidden ones, and windows need the whole grid.
+- Patches at stride 16 and full attention only: with stride 8 or convolutions visible patches overlap hidden ones, and
+  windows need the whole grid.
 """
 
 from dataclasses import dataclass
@@ -201,6 +202,8 @@ def sine_positions(width: int, grid: Size) -> Tensor:
 def _check_backbone(spec: BackboneSpec) -> None:
     if spec.experts:
         raise UsageError("masked pre-training takes a dense backbone: experts are copied from it afterwards")
+    if spec.stem != "patches":
+        raise UsageError("masked pre-training needs a stem of patches: convolutions look into hidden ones")
     if spec.stride != spec.patch:
         raise UsageError("masked pre-training needs patches that do not overlap: pre-train with the larger stride")
     if any(entry.kind != "full" for entry in spec.attention):

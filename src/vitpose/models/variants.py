@@ -16,6 +16,7 @@ from vitpose.core.geometry import Convention, Size
 AttentionKind = Literal["full", "window", "shifted", "pooled", "shifted+pooled"]
 HeadKind = Literal["classic", "simple"]
 MapKind = Literal["heatmaps", "places"]
+StemKind = Literal["patches", "convolutions"]
 
 
 def _check_choice(what: str, value: str, options: tuple[str, ...]) -> None:
@@ -64,6 +65,9 @@ class BackboneSpec:
         expert_width: channels that belong to the experts.
         attention: one entry a block, or one for all.
         norm_eps: epsilon of every layer norm.
+        stem: what makes the tokens: ``patches`` (one projection, as published) or ``convolutions`` (see
+            ``models.convolutions.ConvStem``), for patches of 16 pixels.
+        stem_depths: residual units of a convolutional stem at strides 4, 8 and 16.
     """
 
     width: int
@@ -77,6 +81,8 @@ class BackboneSpec:
     expert_width: int = 0
     attention: tuple[Attention, ...] = (Attention(),)
     norm_eps: float = 1e-6
+    stem: StemKind = "patches"
+    stem_depths: tuple[int, int, int] = (1, 2, 2)
 
     def __post_init__(self) -> None:
         """Refuse a spec no model can be built from.
@@ -93,6 +99,14 @@ class BackboneSpec:
             raise UsageError(f"width {self.width} is not a multiple of heads {self.heads}")
         if self.stride not in (self.patch, self.patch / 2):
             raise UsageError(f"stride must be {self.patch} or half of it, not {self.stride}")
+        _check_choice("stem", self.stem, get_args(StemKind))
+        if len(self.stem_depths) != 3 or min(self.stem_depths) < 0:
+            raise UsageError(f"stem_depths are three numbers of residual units, not {self.stem_depths}")
+        if self.stem == "convolutions" and ((self.patch, self.stride) != (16, 16) or self.width % 16):
+            raise UsageError(
+                "a convolutional stem needs patches of 16 pixels, stride 16 and a width that is a multiple of 16, not "
+                f"{self.patch}, {self.stride} and {self.width}"
+            )
         if len(self.attention) not in (1, self.depth):
             raise UsageError(
                 f"attention has {len(self.attention)} entries for {self.depth} blocks; give one, or one a block"
@@ -224,6 +238,8 @@ class ModelSpec:
                 Attention(kind=entry["kind"], window=Size(*entry["window"]))
                 for entry in backbone.get("attention", [{}])
             )
+            if "stem_depths" in backbone:
+                backbone["stem_depths"] = tuple(backbone["stem_depths"])
             for known, given in ((BackboneSpec, backbone), *((HeadSpec, head) for head in plain["heads"])):
                 for key in given:
                     names = {field.name for field in fields(known)}

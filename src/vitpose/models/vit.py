@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from vitpose.core.errors import UsageError, nearest
 from vitpose.core.geometry import Size
 from vitpose.models.attention import attend, window_mask
+from vitpose.models.convolutions import ConvStem, initialize_convolutions
 from vitpose.models.feedforward import FeedForward, Plan, check_expert, sort_by_expert
 from vitpose.models.variants import Attention, BackboneSpec
 
@@ -144,7 +145,11 @@ class Backbone(nn.Module):
         self.input_size = Size(*input_size)
         self.grid = spec.grid(self.input_size)
         self.checkpointing = False
-        self.patch_embed = nn.Conv2d(3, spec.width, spec.patch, spec.stride, padding=patch_padding(spec))
+        self.patch_embed: nn.Conv2d | ConvStem = (
+            ConvStem(spec.width, spec.stem_depths)
+            if spec.stem == "convolutions"
+            else nn.Conv2d(3, spec.width, spec.patch, spec.stride, padding=patch_padding(spec))
+        )
         self.pos_embed = nn.Parameter(torch.zeros(1, self.grid.height * self.grid.width, spec.width))
         self.blocks = nn.ModuleList(
             Block(
@@ -158,6 +163,8 @@ class Backbone(nn.Module):
         )
         self.norm = nn.LayerNorm(spec.width, eps=spec.norm_eps)
         initialize(self)
+        if isinstance(self.patch_embed, ConvStem):
+            initialize_convolutions(self.patch_embed)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
     def set_checkpointing(self, enabled: bool) -> None:

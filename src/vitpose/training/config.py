@@ -13,7 +13,7 @@ from vitpose.core.skeleton import Skeleton, load_skeleton
 from vitpose.data.augment import ORIGINAL, Augmentation
 from vitpose.data.readers.read import KINDS
 from vitpose.models.attention import alternate
-from vitpose.models.variants import AttentionKind, BackboneSpec, HeadKind, HeadSpec, MapKind, ModelSpec
+from vitpose.models.variants import AttentionKind, BackboneSpec, HeadKind, HeadSpec, MapKind, ModelSpec, StemKind
 from vitpose.training.settings import dump_toml, to_plain
 
 ObjectiveKind = Literal["supervised", "masked", "knowledge-token", "distill"]
@@ -28,6 +28,8 @@ class BackboneConfig:
     Attributes:
         attention: one kind for the whole network. ``shifted`` kinds alternate: even blocks do not shift, odd ones do.
         window: window height and width in tokens; not used by ``full``.
+        stem: what makes the tokens, ``patches`` as in the papers, or ``convolutions``, which learn from fewer people.
+        stem_depths: residual units of a convolutional stem at strides 4, 8 and 16.
     """
 
     width: int
@@ -40,6 +42,8 @@ class BackboneConfig:
     expert_width: int = 0
     attention: AttentionKind = "full"
     window: tuple[int, int] = (8, 8)
+    stem: StemKind = "patches"
+    stem_depths: tuple[int, int, int] = (1, 2, 2)
 
     def spec(self) -> BackboneSpec:
         """Return the spec the model is built from."""
@@ -49,6 +53,8 @@ class BackboneConfig:
             heads=self.heads,
             hidden=self.hidden,
             stride=self.stride,
+            stem=self.stem,
+            stem_depths=self.stem_depths,
             drop_path=self.drop_path,
             experts=self.experts,
             expert_width=self.expert_width,
@@ -69,6 +75,7 @@ class HeadConfig:
             which needs far fewer steps on small data, see ``training.supervised``.
         square_box: train on square regions stretched to the input.
         expert: expert of the backbone that belongs to the head.
+        deconv_width: channels of a ``classic`` head's deconvolutions.
     """
 
     dataset: str
@@ -78,6 +85,7 @@ class HeadConfig:
     maps: MapKind = "heatmaps"
     square_box: bool = False
     expert: int = 0
+    deconv_width: int = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +126,7 @@ class ModelConfig:
                 maps=head.maps,
                 square_box=head.square_box,
                 expert=head.expert,
+                deconv_width=head.deconv_width,
             )
             for head in self.heads
         )

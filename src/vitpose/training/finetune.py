@@ -170,8 +170,18 @@ def _config(name: str, model: str, spec: ModelSpec, skeleton: Path, labels: Labe
                 drop_path=min(backbone.drop_path, 0.1),
                 attention=backbone.attention_of(backbone.depth - 1).kind,
                 window=(backbone.attention_of(0).window.height, backbone.attention_of(0).window.width),
+                stem=backbone.stem,
+                stem_depths=backbone.stem_depths,
             ),
-            heads=(HeadConfig(dataset=DATASET, skeleton=str(skeleton), kind=first.kind, maps=first.maps),),
+            heads=(
+                HeadConfig(
+                    dataset=DATASET,
+                    skeleton=str(skeleton),
+                    kind=first.kind,
+                    maps=first.maps,
+                    deconv_width=first.deconv_width,
+                ),
+            ),
         ),
         data=DataConfig(train=(_set(labels.train),), validation=validation, holdout=held, workers=2),
         # The learning rate of the papers, scaled with the square root of the batch (512 there).

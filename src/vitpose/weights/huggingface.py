@@ -216,6 +216,7 @@ def _check_fits(spec: ModelSpec, head: HeadSpec, skeleton: Skeleton) -> None:
     reasons = {
         "windowed attention": any(entry.kind != "full" for entry in backbone.attention),
         f"stride {backbone.stride}": backbone.stride != 16,
+        "a stem of convolutions": backbone.stem != "patches",
         f"patch {backbone.patch}": backbone.patch != 16,
         f"a feed-forward width of {backbone.hidden_width}": backbone.hidden_width % backbone.width != 0,
         "a single expert": backbone.experts == 1,
