@@ -2,6 +2,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny_models import SPEC, tiny_crops
+from tiny_models import FREE, SPEC, tiny_crops, tiny_model
 
 import vitpose.engines.export as export_module
 from vitpose.codec.codec import Codec
@@ -162,6 +163,14 @@ def test_int8_is_judged_by_other_people_than_it_is_fitted_to(model, crops, tmp_p
             crops=people[:1],
             target=Target(precision="int8"),
         )
+
+
+def test_a_stem_of_convolutions_exports(crops, tmp_path):
+    spec = replace(SPEC, backbone=replace(SPEC.backbone, stem="convolutions", stem_depths=(1, 0, 1)))
+    model = tiny_model(spec)
+    path = tmp_path / "stem.onnx"
+    export(model, path, skeleton=load_skeleton("coco17"), crops=crops, target=Target(to="onnx"), limits=FREE)
+    check_engine(path, model, "coco", 1e-5)
 
 
 @pytest.mark.parametrize("to", ["onnx", "openvino"])

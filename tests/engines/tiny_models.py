@@ -22,8 +22,8 @@ FREE = Limits(p50=1e9, p99=1e9, keypoint_p50=1e9, oks=1e9)
 """Random weights answer with noise, whose maximum may move anywhere when it is rounded."""
 
 
-def tiny_model() -> VitPose:
-    model = create_model(SPEC, seed=0).eval()
+def tiny_model(spec: ModelSpec = SPEC) -> VitPose:
+    model = create_model(spec, seed=0).eval()
     with torch.no_grad():
         for parameter in model.heads.parameters():
             # Fresh heads answer almost nothing; differences would drown below any tolerance.

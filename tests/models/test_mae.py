@@ -200,6 +200,7 @@ def test_checkpointing_half_precision_and_a_smaller_grid() -> None:
     [
         (plus(BACKBONE), "dense"),
         (replace(BACKBONE, stride=8), "overlap"),
+        (replace(BACKBONE, stem="convolutions"), "stem of patches: convolutions look into hidden ones"),
         (replace(BACKBONE, attention=alternate("window", Size(2, 2), 3)), "full attention"),
     ],
 )

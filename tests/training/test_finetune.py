@@ -76,17 +76,21 @@ def test_the_plan_follows_from_model_and_labels(model, folder, tmp_path):
     assert any("fewer than 500 pictures or 1000 people" in note for note in plan.notes)
 
 
-def test_a_model_of_places_is_tuned_as_one(folder, tmp_path):
+def test_a_model_is_tuned_as_what_it_is(folder, tmp_path):
     config = tiny(
         "model.heads.0.skeleton=coco17", "model.heads.0.dataset=coco", "data.train.0.dataset=coco",
-        "model.heads.0.maps=places",
+        "model.heads.0.maps=places", "model.heads.0.deconv_width=24", "model.backbone.stem=convolutions",
+        "model.backbone.stem_depths=[0,1,2]", "model.backbone.drop_path=0.1",
     )  # fmt: skip
     path = tmp_path / "places.safetensors"
     save_checkpoint(path, create_model(config.model.spec(), seed=5), {"coco": load_skeleton("coco17")})
-    assert load_model(path).model.spec.heads[0].maps == "places"
+    begun = load_model(path).model.spec
     plan = plan_finetuning(folder, tmp_path / "run", model=str(path))
     plan.write_skeleton()
-    assert plan.config.model.spec().heads[0].maps == "places"
+    tuned = plan.config.model.spec()
+    assert (tuned.heads[0].maps, tuned.heads[0].deconv_width) == ("places", 24)
+    assert tuned.backbone == begun.backbone
+    assert (tuned.backbone.stem, tuned.backbone.stem_depths) == ("convolutions", (0, 1, 2))
 
 
 def test_defaults_by_the_number_of_people():

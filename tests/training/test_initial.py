@@ -64,6 +64,15 @@ def test_the_model_sees_and_learns(model, crops):
     assert all(bool(torch.isfinite(one.grad).all()) for one in model.parameters())
 
 
+def test_a_stem_of_convolutions_keeps_its_own_start(crops):
+    spec = tiny("model.backbone.stem=convolutions").model.spec()
+    found, untouched = create_model(spec, seed=0), create_model(spec, seed=0)
+    assert structure(found, crops) == "positions as sines, attention that looks near"
+    before = untouched.backbone.patch_embed.state_dict()
+    assert all(torch.equal(value, before[name]) for name, value in found.backbone.patch_embed.state_dict().items())
+    assert not torch.equal(found.backbone.pos_embed, untouched.backbone.pos_embed)
+
+
 def test_a_run_says_that_it_began_so_and_begins_the_same_each_time(tmp_path):
     from vitpose.training.material import Material
     from vitpose.training.run import train
