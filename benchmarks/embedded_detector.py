@@ -15,7 +15,7 @@ import torch
 from harness import write_result
 
 from vitpose.core.geometry import Size
-from vitpose.detectors.embedded import EmbeddedDetector
+from vitpose.detectors.embedded import ONE_LOOK, EmbeddedDetector
 from vitpose.models.detector import DetectorSpec, PersonNet
 from vitpose.models.variants import BACKBONES
 from vitpose.models.vit import Backbone
@@ -37,7 +37,7 @@ def main() -> None:
     torch.set_num_threads(1)
     picture = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
     net = PersonNet(DetectorSpec()).eval()
-    detector = EmbeddedDetector(net, device="cpu")
+    detector = EmbeddedDetector(net, device="cpu", looks=ONE_LOOK)
     backbone = Backbone(BACKBONES["Ti"], Size(320, 416)).eval()
     images = torch.randn(1, 3, 320, 416)
     with torch.inference_mode():

@@ -63,6 +63,23 @@ def test_people_without_ids_are_tracked(tmp_path: Path, moving: np.ndarray) -> N
     assert [one.series.track_id for one in found.people] == [1]
 
 
+@pytest.mark.parametrize("tables", ["csv", "parquet"])
+def test_files_of_somebody_elses_are_not_written_over(tmp_path: Path, moving: np.ndarray, tables: str) -> None:
+    results, out = film(tmp_path / "a.jsonl", moving), tmp_path / "out"
+    chosen = Measurement(tables=tables)
+    measure_film(results, out, chosen)
+    measure_film(results, out, chosen)  # its own files it does write over
+    own = out / f"angles.{tables}"
+    own.write_text("mine")
+    before = (out / f"summary.{tables}").stat().st_mtime_ns
+    with pytest.raises(UsageError, match=f"angles.{tables} exists and is not a result of this command"):
+        measure_film(results, out, chosen)
+    assert own.read_text() == "mine"
+    assert (out / f"summary.{tables}").stat().st_mtime_ns == before
+    with pytest.raises(UsageError, match="is a source and would be overwritten"):
+        measure_film(film(tmp_path / "out" / "report.html", moving), out, Measurement(tables="csv"))
+
+
 def test_a_known_length_gives_metres(tmp_path: Path, moving: np.ndarray) -> None:
     path = film(tmp_path / "a.jsonl", np.repeat(moving[:1], len(TIMES), axis=0))
     length = KnownLength(first="left_hip", second="left_knee", metres=0.4)

@@ -15,6 +15,7 @@ from vitpose.motion.report import write_report
 from vitpose.motion.series import series_from_poses
 from vitpose.motion.settings import SmoothingSettings
 from vitpose.motion.tables import write_tables
+from vitpose.pipeline.own_results import Claim
 from vitpose.tracking.base import track
 from vitpose.tracking.pose_tracker import PoseTracker
 from vitpose.tracking.settings import PoseTrackerSettings
@@ -78,9 +79,10 @@ def measure_film(results: Path, out: Path, measurement: Measurement | None = Non
 
     Raises:
         InputError: not the result file of a video.
-        UsageError: an angle, keypoint or setting that does not exist.
+        UsageError: an angle, keypoint or setting that does not exist, or a file in ``out`` is no result of ours.
     """
     chosen = measurement or Measurement()
+    Claim([results]).measured(out, chosen.tables)
     clip = _with_ids(read_clip(results), chosen.max_people)
     skeleton = clip.frames[0].skeleton
     specs = load_angles(chosen.angles, skeleton) if chosen.angles else default_angles(skeleton)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vitpose.core.errors import UsageError, VitPoseError
+from vitpose.core.errors import MissingExtraError, UsageError, VitPoseError
 from vitpose.core.extras import require
 from vitpose.core.poses import SCHEMA
 from vitpose.formats.coco_video import COCO_ENDING, DESCRIPTION
@@ -88,7 +88,7 @@ class Claim:
         if "openpose" in formats:
             self._openpose(files)
         if measured:
-            self._measured(files.path(".motion"))
+            self.measured(files.path(".motion"))
 
     def _openpose(self, files: FilmFiles) -> None:
         """Files that OpenPose wrote of the film itself have the names of ours: the note beside the folder tells."""
@@ -101,11 +101,14 @@ class Claim:
                 if path.name.startswith(f"{folder.name}_") and path.name.endswith("_keypoints.json"):
                     raise _somebodys(path)
 
-    def _measured(self, folder: Path) -> None:
+    def measured(self, folder: Path, format_: str = "csv") -> None:
+        """Claim the tables and the report of measured movement."""
         self._claim(folder / "report.html", lambda path: _head(path).startswith(BEGINNING.encode()))
         for name, columns in TABLES.items():
-            title = ",".join(f'"{column}"' for column in columns(())).encode()
-            self._claim(folder / f"{name}.csv", functools.partial(_begins, beginning=title))
+            titles = tuple(columns(()))
+            title = ",".join(f'"{column}"' for column in titles).encode()
+            begins, has = functools.partial(_begins, beginning=title), functools.partial(_has_columns, titles=titles)
+            self._claim(folder / f"{name}.{format_}", has if format_ == "parquet" else begins)
 
     def _claim(self, path: Path, rule: Rule) -> None:
         """Refuse what is there unless it is ours; an empty file holds nothing that could be lost."""
@@ -164,11 +167,24 @@ def _is_csv(path: Path) -> bool:
     return _head(path).decode("utf-8", "replace").startswith(_TABLE_HEADS)
 
 
-def _is_parquet(path: Path) -> bool:
-    parquet = require("pyarrow.parquet", "all", "writing tables")
+def _schema(path: Path) -> Any:
+    """Return the schema of a Parquet file, None for what is none."""
     try:
-        schema = parquet.read_schema(str(path))
+        return require("pyarrow.parquet", "all", "writing tables").read_schema(str(path))
+    except MissingExtraError:
+        raise
     except Exception:  # pyarrow raises many kinds of errors on files that are none of its own
+        return None
+
+
+def _has_columns(path: Path, titles: tuple[str, ...]) -> bool:
+    schema = _schema(path)
+    return schema is not None and tuple(schema.names[: len(titles)]) == titles
+
+
+def _is_parquet(path: Path) -> bool:
+    schema = _schema(path)
+    if schema is None:
         return False
     columns = ",".join(f'"{name}"' for name in schema.names)
     said = (schema.metadata or {}).get(b"vitpose.schema", b"")
