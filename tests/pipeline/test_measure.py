@@ -72,7 +72,7 @@ def test_files_of_somebody_elses_are_not_written_over(tmp_path: Path, moving: np
     own = out / f"angles.{tables}"
     own.write_text("mine")
     before = (out / f"summary.{tables}").stat().st_mtime_ns
-    with pytest.raises(UsageError, match=f"angles.{tables} exists and is not a result of this command"):
+    with pytest.raises(UsageError, match=rf"angles\.{tables} exists and is not a result"):
         measure_film(results, out, chosen)
     assert own.read_text() == "mine"
     assert (out / f"summary.{tables}").stat().st_mtime_ns == before

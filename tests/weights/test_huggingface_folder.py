@@ -207,7 +207,7 @@ def test_models_that_do_not_fit_the_layout(tmp_path):
         save_huggingface(tmp_path / "out", model, COCO17)
     convolutions = replace(foreign.TINY, stem="convolutions")
     model = random_model(foreign.ModelSpec(name="odd", backbone=convolutions, heads=(COCO,), input_size=foreign.SIZE))
-    with pytest.raises(WeightsError, match="it has a stem of convolutions$"):
+    with pytest.raises(WeightsError, match=r"it has a stem of convolutions$"):
         save_huggingface(tmp_path / "out", model, COCO17)
     with pytest.raises(WeightsError, match="skeleton 'one' has 1 keypoints, the head for coco 17"):
         save_huggingface(tmp_path / "out", random_model(tiny_spec()), Skeleton("one", ("a",)))
