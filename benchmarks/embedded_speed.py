@@ -3,9 +3,9 @@
     python benchmarks/embedded_speed.py [--repeats 15]
 
 One box in a 1080p picture to keypoints, all from the decoded picture: the model that comes with the package, and
-ViTPose-Ti at 256x192 and at 128x96, on every engine of this CPU; and `transformers` with ViTPose-B in float32, processor
-and post-processing as documented, in turns of several calls. All but the first have random weights: how long a model
-takes does not depend on them.
+ViTPose-Ti at 256x192 and at 128x96, on every engine of this CPU; and `transformers` with ViTPose-B in float32, its
+processor and post-processing as documented, in turns of several calls. All but the first have random weights: how long
+a model takes does not depend on them.
 """
 
 import argparse
