@@ -74,12 +74,15 @@ def export_detector(source: Path, out: Path, arguments: argparse.Namespace) -> D
     judged = detector_pictures(arguments.data, athletes=0).validation
     judged = judged[:4] if arguments.small else judged
     loaded, device = load_detector(source), torch.device("cpu")
-    scores = judge(loaded.net, judged, device)
-    net = recentred(loaded.net, scores.threshold)
-    # Scores are means over looks, which the shift of each moves only about as far: twice is near enough.
-    net = recentred(net, judge(net, judged, device).threshold)
-    facts = {"scores": _finite(scores.to_dict()), "operating_point": scores.threshold, "trained": loaded.metadata}
-    save_detector(out, net, _finite(facts), half=True)
+    net, scores = loaded.net, judge(loaded.net, judged, device)
+    facts = {"operating_point": scores.threshold, "trained": loaded.metadata}
+    # Scores are means over looks, which the shift of each moves only about as far.
+    for _ in range(4):
+        if abs(scores.threshold - THRESHOLD) < 0.005:
+            break
+        net = recentred(net, scores.threshold)
+        scores = judge(net, judged, device)
+    save_detector(out, net, _finite(facts | {"scores": scores.to_dict()}), half=True)
     return judge(load_detector(out).net, judged, device)
 
 

@@ -8,7 +8,16 @@ import torch
 
 from vitpose.core.errors import UsageError, WeightsError
 from vitpose.core.geometry import Size
-from vitpose.detectors.embedded import ONE_LOOK, EmbeddedDetector, Look, distinct, letterbox, merged, scaled_ratio
+from vitpose.detectors.embedded import (
+    LOOKS,
+    ONE_LOOK,
+    EmbeddedDetector,
+    Look,
+    distinct,
+    letterbox,
+    merged,
+    scaled_ratio,
+)
 from vitpose.models.detector import STRIDES, DetectorSpec, PersonNet, fused
 from vitpose.weights.detector import is_detector, load_detector, packaged_detector, save_detector
 
@@ -120,12 +129,32 @@ def test_looks_vote():
 
 
 def test_a_look_gives_a_person_one_box_only():
-    """Two boxes of one look that both overlap the best of another are not both counted."""
+    """Of two boxes of one look that both overlap the best of another, the nearer one votes and the other goes."""
     first = np.array([[0, 0, 10, 10]], np.float64), np.array([0.9], np.float32)
-    second = np.array([[1, 0, 11, 10], [0, 1, 10, 11]], np.float64), np.array([0.5, 0.4], np.float32)
+    second = np.array([[2, 0, 12, 10], [0, 1, 10, 11]], np.float64), np.array([0.6, 0.5], np.float32)
     boxes, scores = merged([first, second])
     assert scores.tolist() == pytest.approx([0.7])
-    np.testing.assert_allclose(boxes, [[5 / 14, 0, 10 + 5 / 14, 10]])
+    np.testing.assert_allclose(boxes, [[0, 5 / 14, 10, 10 + 5 / 14]])
+
+
+def test_two_people_whom_both_looks_see_stay_two():
+    near = np.array([[0, 0, 100, 200], [26, 0, 126, 200]], np.float64), np.array([0.9, 0.8], np.float32)
+    boxes, scores = merged([near, near])
+    assert scores.tolist() == pytest.approx([0.9, 0.8])
+    np.testing.assert_allclose(boxes, near[0])
+    # The other person's box is surer in the second look, and still not taken for the first one's.
+    turned = near[0][::-1], np.array([0.85, 0.8], np.float32)
+    boxes, scores = merged([near, turned])
+    assert scores.tolist() == pytest.approx([0.85, 0.825])
+    np.testing.assert_allclose(boxes, near[0])
+
+
+@pytest.mark.parametrize("looks", [ONE_LOOK, LOOKS])
+def test_a_threshold_of_0_bears_scores_that_vanish(net, looks):
+    for score in net.score:
+        torch.nn.init.constant_(score.bias, -200.0)
+    detector = EmbeddedDetector(net, device="cpu", threshold=0.0, looks=looks)
+    assert len(detector([np.zeros((40, 40, 3), np.uint8)])[0]) == 0
 
 
 def test_letterbox_keeps_shape_and_pads_with_black():
@@ -149,6 +178,8 @@ def test_it_knows_people_only(net):
         EmbeddedDetector(net, classes=("dog",))
     with pytest.raises(UsageError, match="threshold"):
         EmbeddedDetector(net, threshold=2)
+    with pytest.raises(UsageError, match="scale must be above 0"):
+        Look(scale=0)
     with pytest.raises(UsageError, match="at least one look"):
         EmbeddedDetector(net, looks=())
 

@@ -79,8 +79,10 @@ def test_specs_from_before_stems_mean_patches() -> None:
         ({"stem": "convolution"}, "unknown stem 'convolution'; did you mean 'convolutions'"),
         ({**STEM, "stride": 8}, "needs patches of 16 pixels, stride 16"),
         ({**STEM, "width": 40}, "a multiple of 16, not 16, 16 and 40"),
-        ({**STEM, "stem_depths": (1, 2)}, "three numbers of residual units"),
-        ({**STEM, "stem_depths": (1, -1, 2)}, "three numbers of residual units"),
+        *(
+            ({**STEM, "stem_depths": depths}, "a tuple of three numbers of residual units")
+            for depths in ((1, 2), (1, -1, 2), (1.0, 2, 2), [1, 2, 2], 3)
+        ),
     ],
 )
 def test_stems_that_cannot_be_built(parts: dict[str, Any], message: str) -> None:

@@ -301,6 +301,16 @@ def test_a_changed_configuration_is_refused_with_the_changes(tmp_path):
     assert outcome.progress.step == 6
 
 
+def test_a_run_begun_before_a_setting_existed_goes_on(tmp_path):
+    run(tmp_path, "schedule.epochs=1")
+    written = (tmp_path / "config.toml").read_text()
+    older = "\n".join(line for line in written.splitlines() if not line.startswith(("stem", "deconv_width")))
+    assert older.count("\n") < written.count("\n") - 2
+    (tmp_path / "config.toml").write_text(older)
+    assert run(tmp_path, "schedule.epochs=1", resume=True).ending
+    assert (tmp_path / "config.toml").read_text() == written
+
+
 def test_a_folder_with_a_run_is_not_overwritten(tmp_path):
     run(tmp_path, "schedule.epochs=1")
     with pytest.raises(UsageError, match="--resume"):

@@ -1,5 +1,6 @@
 """The package's own person detector: small, and at hand without a network."""
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,16 +20,19 @@ from vitpose.models.devices import pick_device
 from vitpose.models.pixels import normalize
 
 DUPLICATE_IOU = 0.65
-"""Of boxes that overlap more, the best is kept: neighbouring cells all find the same person."""
+"""Of boxes of one look that overlap more, the best is kept: neighbouring cells all find the same person."""
 
 _CANDIDATES = 300
 """Best cells that are looked at; more people than that are not what a photograph is about."""
 
 _SAME = 0.55
-"""Boxes of different looks that overlap more are one person."""
+"""Boxes of different looks that overlap more may be one person."""
+
+_REPEATED = 0.6
+"""Of boxes of all looks that overlap more, the best is kept."""
 
 _FAINT = 0.01
-"""Boxes below this score in every look are nobody's, whatever the threshold."""
+"""Boxes below this score in a look do not vote, unless the threshold is lower still."""
 
 Found = tuple[NDArray[np.float64], NDArray[np.float32]]
 """Boxes ``(boxes, 4)`` xyxy in picture pixels and their scores, best first."""
@@ -45,6 +49,15 @@ class Look:
 
     scale: float = 1.0
     mirrored: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what no picture can be scaled by.
+
+        Raises:
+            UsageError: a scale that is not above 0.
+        """
+        if not 0 < self.scale < math.inf:
+            raise UsageError(f"a look's scale must be above 0, not {self.scale}")
 
     def side(self, trained: int) -> int:
         """Return the longer side of the picture in pixels, a multiple of the coarsest cell."""
@@ -159,7 +172,7 @@ class EmbeddedDetector:
         extents = inside[:, 2:] - inside[:, :2]
         # A look that alone would leave a box out may still vote for what another look found.
         lowest = self.threshold if len(self._looks) == 1 else min(self.threshold, _FAINT)
-        good = np.flatnonzero((scores >= lowest) & (extents > 0).all(axis=1))
+        good = np.flatnonzero((scores >= lowest) & (scores > 0) & (extents > 0).all(axis=1))
         order = good[np.argsort(-scores[good], kind="stable")][:_CANDIDATES]
         kept = order[distinct(inside[order], DUPLICATE_IOU)]
         return inside[kept], scores[kept]
@@ -168,11 +181,11 @@ class EmbeddedDetector:
 def merged(views: Sequence[Found]) -> Found:
     """Merge what several looks at one picture found: one box a person, as sure as the looks are on average.
 
-    Weighted boxes fusion (Solovyev et al. 2021) of at most one box a look: the surest box that is left takes the surest
-    of each other look that overlaps it, and what else overlaps it is given up.
+    After the weighted boxes fusion of Solovyev et al. (2021): the surest box that is left takes from every other look
+    the one that overlaps it most, if that is enough. What is too near to it beside these is the same person again.
 
     Args:
-        views: of each look ``(boxes, 4)`` xyxy and ``(boxes,)`` scores, best first.
+        views: of each look ``(boxes, 4)`` xyxy and ``(boxes,)`` scores above 0, best first.
 
     Returns:
         boxes, means weighted by score, and scores, means over all looks where a look without a box counts as 0; best
@@ -182,18 +195,23 @@ def merged(views: Sequence[Found]) -> Found:
     scores = np.concatenate([view[1] for view in views])
     look = np.repeat(np.arange(len(views)), [len(view[1]) for view in views])
     order = np.argsort(-scores, kind="stable")
-    boxes, scores, look = boxes[order], scores[order], look[order]
-    near, free = iou_matrix(boxes, boxes) > _SAME, np.ones(len(boxes), bool)
+    boxes, scores, look = boxes[order], scores[order].astype(np.float64), look[order]
+    overlap, free = iou_matrix(boxes, boxes), np.ones(len(boxes), bool)
     means, sums = [], []
     for best in range(len(boxes)):
         if not free[best]:
             continue
-        group = np.flatnonzero((near[best] & free & (look != look[best])) | (np.arange(len(boxes)) == best))
-        group = group[np.unique(look[group], return_index=True)[1]]
-        weights = scores[group].astype(np.float64)
-        means.append((boxes[group] * weights[:, None]).sum(axis=0) / weights.sum())
+        free[best] = False
+        group = [best]
+        for other in range(len(views)):
+            shared = np.where(free & (look == other) & (other != look[best]), overlap[best], 0.0)
+            if shared.max() > _SAME:
+                group.append(int(shared.argmax()))
+        weights = scores[group]
+        means.append(weights @ boxes[group] / weights.sum())
         sums.append(weights.sum() / len(views))
-        free[near[best]] = free[best] = False
+        free[group] = False
+        free[overlap[best] > _REPEATED] = False
     again = np.argsort(-np.array(sums), kind="stable")
     return np.array(means).reshape(-1, 4)[again], np.array(sums, np.float32)[again]
 

@@ -33,6 +33,11 @@ class Residual(nn.Module):
         return features + cast(Tensor, self.expand(self.squeeze(features)))
 
 
+def stage(inside: int, outside: int, depth: int) -> nn.Sequential:
+    """Return a step to half the resolution and ``depth`` residual units there."""
+    return nn.Sequential(ConvUnit(inside, outside, stride=2), *(Residual(outside) for _ in range(depth)))
+
+
 class ConvStem(nn.Module):
     """A pyramid of convolutions in place of the patch projection (Xiao et al. 2021, "Early Convolutions Help").
 
@@ -46,15 +51,9 @@ class ConvStem(nn.Module):
 
     def __init__(self, width: int, depths: tuple[int, int, int]) -> None:
         super().__init__()
-        inside = width // 8
-        self.first = ConvUnit(3, inside, stride=2)
-        stages = []
-        for outside, depth in zip((width // 4, width // 2, width), depths, strict=True):
-            stages.append(
-                nn.Sequential(ConvUnit(inside, outside, stride=2), *(Residual(outside) for _ in range(depth)))
-            )
-            inside = outside
-        self.stages = nn.Sequential(*stages)
+        widths = (width // 8, width // 4, width // 2, width)
+        self.first = ConvUnit(3, widths[0], stride=2)
+        self.stages = nn.Sequential(*map(stage, widths[:-1], widths[1:], depths))
         # Linear at the end: tokens may be negative like projected patches.
         self.last = nn.Conv2d(width, width, 1)
 

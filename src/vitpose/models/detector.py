@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from vitpose.core.errors import InputError, UsageError, nearest
 from vitpose.core.geometry import Size
-from vitpose.models.convolutions import ConvUnit, Residual, initialize_convolutions
+from vitpose.models.convolutions import ConvUnit, initialize_convolutions, stage
 from vitpose.models.feedforward import FeedForward
 from vitpose.models.mae import sine_positions
 from vitpose.models.variants import Attention
@@ -112,13 +112,10 @@ class PersonNet(nn.Module):
     def __init__(self, spec: DetectorSpec) -> None:
         super().__init__()
         self.spec = spec
-        inside = spec.widths[0] // 2
-        self.stem = ConvUnit(3, inside, stride=2)
-        stages = []
-        for width, depth in zip(spec.widths, spec.depths, strict=True):
-            stages.append(nn.Sequential(ConvUnit(inside, width, stride=2), *(Residual(width) for _ in range(depth))))
-            inside = width
-        self.stages = nn.ModuleList(stages)
+        widths = (spec.widths[0] // 2, *spec.widths)
+        self.stem = ConvUnit(3, widths[0], stride=2)
+        self.stages = nn.ModuleList(map(stage, widths[:-1], widths[1:], spec.depths))
+        inside = widths[-1]
         cells = spec.side // STRIDES[-1]
         grid = torch.unflatten(sine_positions(inside, Size(cells, cells)).transpose(1, 2), 2, (cells, cells))
         self.register_buffer("positions", grid, persistent=False)
@@ -165,8 +162,8 @@ class PersonNet(nn.Module):
     def _pyramid(self, images: Tensor) -> list[Tensor]:
         features = self.stem(images)
         found = []
-        for stage in self.stages:
-            features = stage(features)
+        for part in self.stages:
+            features = part(features)
             found.append(features)
         found[-1] = self._attend(found[-1])
         maps: list[Tensor] = []

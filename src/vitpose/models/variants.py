@@ -100,8 +100,9 @@ class BackboneSpec:
         if self.stride not in (self.patch, self.patch / 2):
             raise UsageError(f"stride must be {self.patch} or half of it, not {self.stride}")
         _check_choice("stem", self.stem, get_args(StemKind))
-        if len(self.stem_depths) != 3 or min(self.stem_depths) < 0:
-            raise UsageError(f"stem_depths are three numbers of residual units, not {self.stem_depths}")
+        depths = self.stem_depths
+        if not isinstance(depths, tuple) or len(depths) != 3 or any(type(one) is not int or one < 0 for one in depths):
+            raise UsageError(f"stem_depths is a tuple of three numbers of residual units, not {depths!r}")
         if self.stem == "convolutions" and ((self.patch, self.stride) != (16, 16) or self.width % 16):
             raise UsageError(
                 "a convolutional stem needs patches of 16 pixels, stride 16 and a width that is a multiple of 16, not "

@@ -168,7 +168,11 @@ class Backbone(nn.Module):
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
 
     def set_checkpointing(self, enabled: bool) -> None:
-        """Choose whether training keeps activations or computes them again (slower by a third, far less memory)."""
+        """Choose whether training keeps the blocks' activations or computes them again.
+
+        Again is slower by a third and takes far less memory. Those of a stem of convolutions are kept either way: its
+        batch norms would count what they see twice.
+        """
         self.checkpointing = enabled
 
     def forward(

@@ -312,6 +312,9 @@ class ScheduleConfig:
 class LoopConfig:
     """How the work is done; none of this changes what is learned, up to rounding.
 
+    But for batch norms, in classic heads and stems of convolutions: they see the people that go through the model at
+    once in one process, so ``micro_batch`` and the number of processes do make a difference to them.
+
     Attributes:
         batch_size: people an optimiser step, over all processes.
         micro_batch: people that go through the model at once in one process; 0 takes as many as there are.

@@ -176,7 +176,24 @@ def _batches(config: RunConfig, source: Source, accelerator: Any, *, alone: bool
 def _evaluation(
     config: RunConfig, objective: torch.nn.Module, material: Material, accelerator: Any
 ) -> Callable[[], Mapping[str, float]] | None:
-    """Return what judges the run; every process works it out, so that all agree about the best and the end."""
+    """Return what judges the run; all processes agree about the best and the end."""
+    judge = _judge(config, objective, material, accelerator)
+    if judge is None or accelerator.num_processes == 1:
+        return judge
+
+    def agreed() -> Mapping[str, float]:
+        from accelerate.utils import broadcast_object_list
+
+        # Each has its own batch norms, and the model of the first is the one that is kept.
+        found: list[Mapping[str, float]] = broadcast_object_list([dict(judge())], from_process=0)
+        return found[0]
+
+    return agreed
+
+
+def _judge(
+    config: RunConfig, objective: torch.nn.Module, material: Material, accelerator: Any
+) -> Callable[[], Mapping[str, float]] | None:
     if material.unlabelled is not None:
         batches = _batches(config, material.unlabelled, accelerator, alone=True)
         return negative_loss(objective, batches, seed=config.seed)

@@ -19,7 +19,8 @@ import torch
 from vitpose.core.errors import InputError, UsageError, VitPoseError
 from vitpose.core.files import atomic_path, atomic_write_text, held_alone
 from vitpose.training.config import RunConfig
-from vitpose.training.settings import differences, parse_toml
+from vitpose.training.recipe import load_config
+from vitpose.training.settings import differences, to_plain
 
 FORMAT = 1
 
@@ -95,9 +96,8 @@ class RunFolder:
         self.check_free(resume=resume)
         text = config.to_toml()
         if self.config.exists():
-            changes = differences(
-                parse_toml(self.config.read_text(encoding="utf-8"), str(self.config)), parse_toml(text, "new settings")
-            )
+            # Complete before they are compared: what has a default now may not have existed when the run began.
+            changes = differences(to_plain(load_config(self.config)), to_plain(config))
             if changes and not force:
                 listed = "\n  ".join(changes)
                 raise UsageError(

@@ -1,8 +1,8 @@
 """One optimiser step: micro-batches, accumulation, clipping, and what happens when something gives way.
 
 Distribution and mixed precision are those of Hugging Face Accelerate; here is only what it does not do: a batch that
-does not fit in memory is cut smaller without changing what is learned, and a loss that is not a number never reaches
-the weights.
+does not fit in memory is cut smaller without changing what is learned (but for batch norms, which see smaller parts
+then), and a loss that is not a number never reaches the weights.
 """
 
 import contextlib

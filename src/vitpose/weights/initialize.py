@@ -105,6 +105,12 @@ def _positions(state: Mapping[str, Tensor], where: str) -> tuple[Tensor, Size]:
 def _copy(model: VitPose, state: Mapping[str, Tensor], fresh: tuple[str, ...], where: str) -> None:
     """Load the backbone, all of it but ``fresh``, or refuse."""
     mine = {name: value for name, value in model.state_dict().items() if name.startswith("backbone.")}
+    kinds = {"backbone.patch_embed.weight" in names for names in (mine, state)}
+    if len(kinds) > 1:
+        raise WeightsError(
+            f"the model and {where} differ in their stems, patches and convolutions: set model.backbone.stem to that of"
+            " the weights, or start from others"
+        )
     check_fit(
         missing=[name for name in mine if name not in state and name not in fresh],
         unexpected=[name for name in state if name not in mine],
