@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from vitpose.weights import catalog
-from vitpose.weights.catalog import find_model, list_models
+from vitpose.weights.catalog import find_model, list_models, packaged_file
 from vitpose.weights.defaults import Choice, announcement, asked_once, choose_detector, choose_model
 from vitpose.weights.detector import PACKAGED
+from vitpose.weights.load import load_model
 
 PUBLISHED = "owner/detector"
 
@@ -110,3 +111,12 @@ def test_the_embedded_row_is_honest_about_its_data() -> None:
     assert row in list_models()
     assert {terms.key for terms in row.trained_on} == {"coco", "lspet"}
     assert all(terms.commercial == "unclear" for terms in row.trained_on)
+
+
+def test_the_embedded_row_tells_the_heads_of_the_file() -> None:
+    row = find_model("embedded")
+    assert row.packaged is not None
+    path = packaged_file(row.packaged)
+    if path is None:
+        pytest.skip("this copy of the package carries no weights")
+    assert load_model(path).model.spec.heads == row.heads
