@@ -224,6 +224,6 @@ pictures of COCO, 65 people of Leeds Sports Pose and 77 pictures without people,
 of these sets state no licence: research use.
 
 Little data: expect failures on rare poses, heavy occlusion, groups, and people below a fifth of the picture's height.
-Seen on the sheet: a hydrant and a vase of flowers taken for people, a woman seen from behind who fills half of the picture
-missed, arms and hips of half-length portraits made up, the bride's pose mixed with the groom's.
+Seen on the sheet: a hydrant and a vase of flowers taken for people, a woman seen from behind who fills half of the
+picture missed, arms and hips of half-length portraits made up, the bride's pose mixed with the groom's.
 Left and right of the athletes' labels are sometimes swapped in the source."""
