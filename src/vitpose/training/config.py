@@ -116,17 +116,10 @@ class ModelConfig:
         Raises:
             UsageError: sizes that do not go together, or an unknown skeleton.
         """
+        skeletons = self.skeletons()
         heads = tuple(
             HeadSpec(
-                dataset=head.dataset,
-                skeleton=load_skeleton(head.skeleton).name,
-                keypoints=len(load_skeleton(head.skeleton)),
-                kind=head.kind,
-                codec=head.codec,
-                maps=head.maps,
-                square_box=head.square_box,
-                expert=head.expert,
-                deconv_width=head.deconv_width,
+                **to_plain(head) | {"skeleton": skeletons[head.dataset].name, "keypoints": len(skeletons[head.dataset])}
             )
             for head in self.heads
         )
@@ -312,8 +305,7 @@ class ScheduleConfig:
 class LoopConfig:
     """How the work is done; none of this changes what is learned, up to rounding.
 
-    But for batch norms, in classic heads and stems of convolutions: they see the people that go through the model at
-    once in one process, so ``micro_batch`` and the number of processes do make a difference to them.
+    But batch norms, of classic heads and stems of convolutions, see ``micro_batch`` people of one process at once.
 
     Attributes:
         batch_size: people an optimiser step, over all processes.
