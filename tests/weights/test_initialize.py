@@ -92,6 +92,18 @@ def test_a_backbone_of_another_size_is_refused(tmp_path):
             load_model(path, spec=replace(spec, backbone=backbone))
 
 
+def test_another_stem_is_told_by_its_name(tmp_path):
+    """Else a list of fifty tensors would be all there is to read."""
+    spec = tiny_spec()
+    other = replace(spec, backbone=replace(spec.backbone, stem="convolutions"))
+    path = write(tmp_path / "mae.pth", foreign.pre_trained(random_model(spec)), "model")
+    with pytest.raises(WeightsError, match=r"differ in their stems, .* set model\.backbone\.stem"):
+        load_model(path, spec=other)
+    for model, source in ((VitPose(other), VitPose(spec)), (VitPose(spec), VitPose(other))):
+        with pytest.raises(WeightsError, match="differ in their stems"):
+            initialize_from_pose(model, source, "a test")
+
+
 def test_from_a_pose_model_with_another_head_and_size():
     source = random_model(tiny_spec())
     hens = HeadSpec(dataset="hens", skeleton="hen", keypoints=3)
