@@ -96,15 +96,6 @@ def test_gradients_reach_every_part() -> None:
     assert all(one.grad is not None and bool(torch.isfinite(one.grad).all()) for one in model.parameters())
 
 
-def test_compiles_and_exports_in_one_graph() -> None:
-    model = small_model(**STEM)
-    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
-    torch.testing.assert_close(compiled(pictures(3)), model(pictures(3)))
-    batch = torch.export.Dim("batch")
-    exported = torch.export.export(model, (pictures(2),), dynamic_shapes=({0: batch},)).module()
-    torch.testing.assert_close(exported(pictures(5)), model(pictures(5)))
-
-
 def test_another_crop_size() -> None:
     model = small_model(**STEM)
     larger = model.resized(Size(96, 64))

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from small_models import BACKBONE, HEAD, pictures, scatter, small_model, small_plus, small_spec
@@ -231,9 +233,16 @@ def test_meta_device() -> None:
     assert backbone(torch.empty(2, 3, 256, 192, device="meta")).features.shape == (2, 768, 16, 12)
 
 
-@pytest.mark.parametrize("kind", ["full", "shifted+pooled"])
-def test_compiles_and_exports_in_one_graph(kind: str) -> None:
-    model = small_model(stride=8, attention=alternate(kind, Size(3, 3), 3))  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"stride": 8},
+        {"stride": 8, "attention": alternate("shifted+pooled", Size(3, 3), 3)},
+        {"stem": "convolutions", "stem_depths": (1, 0, 2)},
+    ],
+)
+def test_compiles_and_exports_in_one_graph(parts: dict[str, Any]) -> None:
+    model = small_model(**parts)
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(compiled(pictures(3)), model(pictures(3)))
     batch = torch.export.Dim("batch")

@@ -55,13 +55,13 @@ def structure(model: VitPose, crops: Tensor, *, seed: int = 0) -> str:
         UsageError: a width that is not a multiple of 4, or crops without any content.
     """
     backbone, generator = model.backbone, torch.Generator().manual_seed(seed)
-    patches = isinstance(backbone.patch_embed, torch.nn.Conv2d)
+    whitened = ""
     if isinstance(backbone.patch_embed, torch.nn.Conv2d):
         _whiten(backbone.patch_embed, normalize(crops, torch.float32), generator)
+        whitened = f"patches whitened on {len(crops)} crops, "
     backbone.pos_embed.copy_(_POSITIONS * sine_positions(backbone.spec.width, backbone.grid))
     for block in backbone.blocks:
         _mimic(cast(Block, block), generator)
-    whitened = f"patches whitened on {len(crops)} crops, " if patches else ""
     return f"{whitened}positions as sines, attention that looks near"
 
 
