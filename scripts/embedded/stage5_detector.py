@@ -1,7 +1,8 @@
 """Stage 5: the person detector, from random weights, on whole pictures kept on the device.
 
 python -m scripts.embedded.stage5_detector --data DATA --out runs/detector --fit-minutes 7
-python -m scripts.embedded.stage5_detector --data DATA --out runs/detector --recipe cpu --cpu --epochs 45
+OMP_NUM_THREADS=1 torchrun --nproc_per_node 2 --standalone -m scripts.embedded.stage5_detector --data DATA \
+    --out runs/detector --recipe cpu --cpu --epochs 45 --start runs/small-machine/last.safetensors
 """
 
 import argparse
@@ -10,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from scripts.embedded.common import detector_pictures, log, parser, start
@@ -31,7 +33,7 @@ RECIPES = {
     "gpu": DetectorConfig(),
     # For a core or two and an hour or two: 0.4 times the work a picture, most of it on small pictures.
     "cpu": DetectorConfig(
-        spec=DetectorSpec(side=256, widths=(24, 64, 128, 256), depths=(0, 2, 3, 1), blocks=1, heads=4, neck=64),
+        spec=DetectorSpec(side=256, widths=(48, 96, 192, 256), depths=(1, 3, 4, 1), blocks=1, heads=4, neck=64),
         optim=replace(DetectorConfig().optim, ema=0.998),
         schedule=replace(DetectorConfig().schedule, warmup_steps=200),
         batch_size=16,
@@ -96,6 +98,7 @@ def configured(arguments: argparse.Namespace, *, cuda: bool) -> DetectorConfig:
         schedule=replace(base.schedule, epochs=arguments.epochs),
         precision=arguments.precision or ("bf16" if cuda else "fp32"),
         compile=cuda,
+        start=str(arguments.start or ""),
     )
     if arguments.small:
         return replace(base, spec=SMALL, schedule=replace(base.schedule, warmup_steps=2), batch_size=4, growth=())
@@ -107,6 +110,9 @@ def main(given: Sequence[str] | None = None) -> None:
     """Run the stage and write ``scores.json``."""
     options = parser("Training of the person detector.")
     options.add_argument("--recipe", choices=tuple(RECIPES), default="gpu", help="settings for what is at hand")
+    options.add_argument(
+        "--start", type=Path, help="a detector of the same spec, or a pose model whose stem of convolutions fits"
+    )
     options.add_argument("--precision", choices=("fp32", "bf16"), help="bf16 pays on CPUs with AVX-512 BF16 or AMX")
     options.add_argument("--epochs", type=int, default=250)
     options.add_argument("--batch", type=int, help="pictures a step")

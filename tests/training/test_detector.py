@@ -1,18 +1,25 @@
 """Training of the person detector: pictures, assignment, and a run that learns, stops and goes on."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from vitpose.core.errors import InputError, UsageError
+from vitpose.core.errors import InputError, UsageError, WeightsError
+from vitpose.core.skeleton import load_skeleton
 from vitpose.data.resident import PictureStore
 from vitpose.detectors.embedded import EmbeddedDetector
 from vitpose.evaluation.detection import evaluate_detector
-from vitpose.models.detector import Cells, DetectorSpec
+from vitpose.models.detector import Cells, DetectorSpec, PersonNet
+from vitpose.models.pose import create_model
+from vitpose.models.variants import BackboneSpec, HeadSpec, ModelSpec
 from vitpose.training import detector_cpu
 from vitpose.training.config import OptimConfig, ScheduleConfig
 from vitpose.training.detector_data import IGNORED, NOBODY, PERSON, PictureBatch, PictureLaw, ResidentPictures
@@ -20,7 +27,8 @@ from vitpose.training.detector_labels import PART_OF, LabelledPicture, read_pict
 from vitpose.training.detector_loss import assign, detection_loss, generalized_iou
 from vitpose.training.detector_parts import PARTS, PartsLoss, parts_asked, parts_target
 from vitpose.training.detector_run import DetectorConfig, train_detector
-from vitpose.weights.detector import load_detector
+from vitpose.weights.checkpoint import save_checkpoint
+from vitpose.weights.detector import load_detector, save_detector, start_detector
 
 SIDE = 64
 TINY = DetectorSpec(side=SIDE, widths=(8, 16, 16, 16), depths=(0, 1, 1, 0), blocks=1, heads=2, neck=16)
@@ -252,3 +260,68 @@ def test_pictures_grow_in_the_course_of_a_run(pictures, tmp_path):
     assert "loss/parts" in text
     saved = load_detector(tmp_path / "run" / "last.safetensors")
     assert not any(name.startswith("parts") for name in saved.net.state_dict())
+
+
+def test_two_processes_learn_as_one(pictures, tmp_path):
+    program = Path(__file__).with_name("detector_program.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29678", str(program)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run([*command, str(tmp_path)], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    first, second = (torch.load(tmp_path / f"left-{number}.pt") for number in (0, 1))
+    assert all(torch.equal(value, second["weights"][name]) for name, value in first["weights"].items())
+    shapes = {tuple(images.shape) for one in (first, second) for images in one["images"]}
+    assert shapes == {(3, SIDE, SIDE, 3)}, "each has half of every batch"
+    assert not any(torch.equal(*pair) for pair in zip(first["images"], second["images"], strict=True))
+    assert (first["judged"], second["judged"]) == ([4, 6], [])
+    assert first["scores"] == second["scores"] == {"score": 6.0}
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 7))
+
+
+def pose_file(tmp_path, stem="convolutions"):
+    stems = {"stem": stem, "stem_depths": (1, 1, 0)} if stem == "convolutions" else {}
+    spec = ModelSpec(
+        name="pose",
+        backbone=BackboneSpec(width=32, depth=1, heads=2, **stems),
+        heads=(HeadSpec(dataset="coco", skeleton="coco17", keypoints=17, kind="simple"),),
+        input_size=(64, 48),
+    )
+    model = create_model(spec)
+    save_checkpoint(tmp_path / "pose.safetensors", model, {"coco": load_skeleton("coco17")})
+    return model, tmp_path / "pose.safetensors"
+
+
+def test_network_starts_from_the_stem_of_a_pose_model(pictures, tmp_path):
+    model, path = pose_file(tmp_path)
+    spec = DetectorSpec(side=SIDE, widths=(8, 16, 32, 16), depths=(1, 1, 0, 0), blocks=1, heads=2, neck=8)
+    net = PersonNet(spec)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    start_detector(net, path)
+    stem = model.backbone.patch_embed
+    mine = [net.stem, *net.stages[:3]]
+    for own, other in zip(mine, [stem.first, *stem.stages], strict=True):
+        theirs = other.state_dict()
+        assert all(torch.equal(value, theirs[name]) for name, value in own.state_dict().items())
+    after = net.state_dict()
+    same = {name for name, value in before.items() if torch.equal(value, after[name])}
+    assert {name for name in before if not name.startswith(("stem.", "stages.0", "stages.1", "stages.2"))} <= same
+    config = replace(tiny_run(1), spec=spec, start=str(path))
+    assert train_detector(config, ResidentPictures.of(pictures, SIDE), tmp_path / "run").finished
+    again = PersonNet(spec)
+    start_detector(again, tmp_path / "run" / "last.safetensors")
+    trained = load_detector(tmp_path / "run" / "last.safetensors").net.state_dict()
+    assert all(torch.equal(value, trained[name]) for name, value in again.state_dict().items())
+
+
+def test_weights_that_do_not_fit_are_no_start(tmp_path):
+    net = PersonNet(TINY)
+    _, patches = pose_file(tmp_path, "patches")
+    with pytest.raises(WeightsError, match="no stem of convolutions"):
+        start_detector(net, patches)
+    _, wider = pose_file(tmp_path)
+    with pytest.raises(WeightsError, match=r"stem, part 2"):
+        start_detector(net, wider)
+    save_detector(tmp_path / "other.safetensors", PersonNet(replace(TINY, neck=8)))
+    with pytest.raises(WeightsError, match="lateral"):
+        start_detector(net, tmp_path / "other.safetensors")

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from vitpose.core.errors import InputError, UsageError
-from vitpose.core.extras import require
 from vitpose.core.skeleton import Skeleton
 from vitpose.models.pose import VitPose, create_model
 from vitpose.training.config import RunConfig
 from vitpose.training.distill import Distill, KnowledgeToken
 from vitpose.training.masked import Masked
 from vitpose.training.optim import freeze
+from vitpose.training.processes import join_processes
 from vitpose.training.start import start_from
 from vitpose.training.supervised import HeatmapLoss, Supervised, balance_factors
 from vitpose.weights.load import load_model
@@ -101,26 +101,11 @@ def load_token(path: str) -> Tensor:
 
 
 def make_accelerator(config: RunConfig, *, cpu: bool = False) -> Any:
-    """Return the ``Accelerator`` of this process; ``accelerate launch`` and ``torchrun`` tell it about the others.
-
-    Raises:
-        MissingExtraError: Accelerate is not installed.
-        UsageError: the effective batch cannot be shared evenly.
-    """
-    require("accelerate", "train", "training")
-    from accelerate import Accelerator, DistributedDataParallelKwargs
-    from accelerate.state import AcceleratorState
-
-    # A second run in one process may have another precision; Accelerate keeps the first one's in a shared state.
-    AcceleratorState._reset_state()
-    several = len(config.model.heads) > 1
-    accelerator = Accelerator(
-        mixed_precision={"fp32": "no"}.get(config.loop.precision, config.loop.precision),
+    """Return the ``Accelerator`` of a run's process; see ``join_processes``."""
+    return join_processes(
+        config.loop.batch_size,
+        precision={"fp32": "no"}.get(config.loop.precision, config.loop.precision),
         cpu=cpu,
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=several, broadcast_buffers=False)],
+        unused=len(config.model.heads) > 1,
+        name="loop.batch_size",
     )
-    if config.loop.batch_size % accelerator.num_processes:
-        raise UsageError(
-            f"loop.batch_size {config.loop.batch_size} cannot be shared evenly by {accelerator.num_processes} processes"
-        )
-    return accelerator

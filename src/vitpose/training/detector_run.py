@@ -24,10 +24,11 @@ from vitpose.training.detector_loss import PersonLoss
 from vitpose.training.ema import Ema
 from vitpose.training.logs import Display, Quiet, RunLog
 from vitpose.training.optim import lr_factor, make_optimizer, set_lr, trainable
+from vitpose.training.processes import any_process, join_processes, told_by_first
 from vitpose.training.settings import build
 from vitpose.training.state import Progress, RunFolder, load_state, save_state
 from vitpose.training.step import seed_step
-from vitpose.weights.detector import save_detector
+from vitpose.weights.detector import save_detector, start_detector
 
 Scores = Mapping[str, float]
 
@@ -49,6 +50,8 @@ class DetectorConfig:
         precision: ``fp32`` or ``bf16``.
         compile: compile the network.
         parts: weight of the loss of body parts; see ``detector_parts``.
+        start: a detector of the same spec to go on from, or a pose model whose convolutional stem is the network's
+            first three stages; nothing by default.
         growth: part of the run up to which pictures are of a smaller side, and that side, in order.
         evaluate_every: epochs between evaluations.
         save_every: steps between saves of the whole state.
@@ -63,6 +66,7 @@ class DetectorConfig:
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
     parts: float = 0.0
+    start: str = ""
     growth: tuple[tuple[float, int], ...] = ()
     evaluate_every: int = 20
     save_every: int = 200
@@ -89,11 +93,13 @@ class DetectorOutcome:
 
 @dataclass
 class _Run:
-    """The parts of one run."""
+    """The parts of one run; ``shared`` is the objective that averages gradients over all processes."""
 
     config: DetectorConfig
     folder: RunFolder
+    accelerator: Any
     objective: PersonLoss
+    shared: nn.Module
     optimizer: torch.optim.Optimizer
     ema: Ema
     device: torch.device
@@ -108,7 +114,9 @@ def train_detector(
     minutes: float = 0.0,
     display: Display | None = None,
 ) -> DetectorOutcome:
-    """Train, from the start or from where the run in ``out`` was left.
+    """Train, from the start or from where the run in ``out`` was left; under ``torchrun``, in several processes.
+
+    Each process takes its part of every batch and normalises by its own statistics. The first one judges and saves.
 
     Args:
         config: of the run; a folder with a run of another one is refused.
@@ -119,67 +127,98 @@ def train_detector(
         display: shows progress; nothing is shown by default.
 
     Raises:
-        UsageError: the folder holds another run.
+        UsageError: the folder holds another run, or the processes cannot share a batch evenly.
+        MissingExtraError: Accelerate is not installed.
+        WeightsError: the weights to start from do not fit.
         VitPoseError: a loss that is not finite, or a file that cannot be written.
     """
-    began, shows = time.monotonic(), display or Quiet()
+    began = time.monotonic()
     run, progress = _opened(config, pictures, Path(out))
     per_epoch = max(len(pictures) // config.batch_size, 1)
     total = config.schedule.epochs * per_epoch
-    run.folder.trim_metrics(progress.step)
-    log = RunLog(run.folder.metrics, run.folder.path / "tensorboard", start_step=progress.step)
     if config.compile:
         run.objective.model.compile()
     scores: Scores = {}
-    shows.start(progress.step, total)
-    since, before = time.monotonic(), progress.step
-    try:
+    with contextlib.closing(_Record(run, progress.step, total, display)) as record:
         for step in range(progress.step, total):
             side = config.side(step / total)
-            line = _step(run, _draw(pictures, config, step, per_epoch, side), step, per_epoch)
+            line = _step(run, _draw(run, pictures, step, per_epoch, side), step, per_epoch)
             progress = replace(progress, step=step + 1)
-            line |= {"epoch": progress.step / per_epoch}
-            shows.step(progress.step, line)
-            if progress.step % config.log_every == 0:
-                now, drawn = time.monotonic(), (progress.step - before) * config.batch_size
-                log.write(progress.step, line | {"pictures_per_s": drawn / max(now - since, 1e-9)})
-                since, before = now, progress.step
+            record.step(progress.step, line | {"epoch": progress.step / per_epoch})
             epoch, rest = divmod(progress.step, per_epoch)
             ended = progress.step == total
             if evaluate is not None and (ended or (rest == 0 and epoch % config.evaluate_every == 0)):
                 progress, scores = _judged(run, progress, evaluate)
-                log.write(progress.step, {f"validation/{name}": value for name, value in scores.items()})
-                shows.say(f"epoch {epoch}: " + "  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
-                since, before = time.monotonic(), progress.step  # judging is not training
-            late = minutes > 0 and time.monotonic() - began > 60 * minutes
+                record.judged(progress.step, epoch, scores)
+            late = any_process(run.accelerator, minutes > 0 and time.monotonic() - began > 60 * minutes)
             if ended or late or progress.step % config.save_every == 0:
                 _save(run, progress)
             if late:
                 break
-    finally:
-        shows.stop()
-        log.close()
     return DetectorOutcome(progress.step == total, progress, scores)
+
+
+class _Record:
+    """What the first process writes down of a run and shows; the others do neither."""
+
+    def __init__(self, run: _Run, done: int, total: int, display: Display | None) -> None:
+        self._config, self._log = run.config, None
+        self._shows: Display = Quiet()
+        if run.accelerator.is_main_process:
+            run.folder.trim_metrics(done)
+            self._log = RunLog(run.folder.metrics, run.folder.path / "tensorboard", start_step=done)
+            self._shows = display or self._shows
+        self._shows.start(done, total)
+        self._since = (time.monotonic(), done)
+
+    def step(self, step: int, line: Mapping[str, float]) -> None:
+        """A step is done."""
+        self._shows.step(step, line)
+        if step % self._config.log_every == 0 and self._log is not None:
+            began, before = self._since
+            speed = (step - before) * self._config.batch_size / max(time.monotonic() - began, 1e-9)
+            self._log.write(step, {**line, "pictures_per_s": speed})
+            self._since = (time.monotonic(), step)
+
+    def judged(self, step: int, epoch: int, scores: Scores) -> None:
+        """The network was judged."""
+        if self._log is not None:
+            self._log.write(step, {f"validation/{name}": value for name, value in scores.items()})
+        self._shows.say(f"epoch {epoch}: " + "  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+        self._since = (time.monotonic(), step)  # judging is not training
+
+    def close(self) -> None:
+        """The run is over, for now."""
+        self._shows.stop()
+        if self._log is not None:
+            self._log.close()
 
 
 def _opened(config: DetectorConfig, pictures: ResidentPictures, out: Path) -> tuple[_Run, Progress]:
     folder, written = RunFolder(out), out / "config.json"
-    text = json.dumps(config.plain(), indent=1, sort_keys=True) + "\n"
     if written.exists() and _settings_of(written) != config:
         raise UsageError(f"{out} holds a run with other settings: give another folder, or the settings in {written}")
     if pictures.side != config.spec.side:
         raise UsageError(f"the pictures are of side {pictures.side}, the detector's is {config.spec.side}")
-    atomic_write_text(written, text)
     device = pictures.store.pixels.device
+    accelerator = join_processes(config.batch_size, cpu=device.type == "cpu")
+    if accelerator.is_main_process:
+        atomic_write_text(written, json.dumps(config.plain(), indent=1, sort_keys=True) + "\n")
+    # Nobody reads the state before all have passed the checks above.
+    accelerator.wait_for_everyone()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         objective = PersonLoss(PersonNet(config.spec), config.parts)
+    resumed = folder.state.exists()
+    if config.start and not resumed:
+        start_detector(objective.model, config.start)
     objective.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # stubs lack it
     objective.train()
     ema = Ema(objective, config.optim.ema)
     optimizer = make_optimizer(objective, config.optim, 0)
-    run = _Run(config, folder, objective, optimizer, ema, device)
-    if not folder.state.exists():
+    shared = accelerator.prepare(objective)
+    run = _Run(config, folder, accelerator, objective, shared, optimizer, ema, device)
+    if not resumed:
         return run, Progress()
     progress, parts = load_state(folder.state)
     objective.load_state_dict(parts["objective"])
@@ -196,27 +235,30 @@ def _settings_of(written: Path) -> DetectorConfig:
         raise UsageError(f"{written} cannot be read, give another folder: {error}") from error
 
 
-def _draw(pictures: ResidentPictures, config: DetectorConfig, step: int, per_epoch: int, side: int) -> PictureBatch:
+def _draw(run: _Run, pictures: ResidentPictures, step: int, per_epoch: int, side: int) -> PictureBatch:
+    """Draw this process's part of a batch."""
+    config, mine = run.config, int(run.accelerator.process_index)
     epoch, place = divmod(step, per_epoch)
     order = np.random.default_rng((config.seed, epoch)).permutation(len(pictures))
     positions = (place * config.batch_size + np.arange(config.batch_size)) % len(order)
-    return pictures.draw(order[positions], np.random.default_rng((config.seed, epoch, place)), side)
+    seed = (config.seed, epoch, place, *([mine] if mine else []))
+    return pictures.draw(order[positions][mine :: run.accelerator.num_processes], np.random.default_rng(seed), side)
 
 
 def _step(run: _Run, batch: PictureBatch, step: int, per_epoch: int) -> dict[str, float]:
     config = run.config
-    seed_step(config.seed, step, 0)
+    seed_step(config.seed, step, run.accelerator.process_index)
     rate = config.optim.lr * lr_factor(step, per_epoch, config.schedule)
     set_lr(run.optimizer, rate)
     half = config.precision == "bf16"
     with torch.autocast(run.device.type, torch.bfloat16) if half else contextlib.nullcontext():
-        loss, parts = run.objective(batch)
+        loss, parts = run.shared(batch)
     run.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     norm = nn.utils.clip_grad_norm_(list(trainable(run.objective)), config.optim.clip_norm or float("inf"))
     # The numbers are fetched now and then only: each time, the device has to be waited for.
     shown = step % config.log_every in (0, config.log_every - 1)
-    if shown and not bool(torch.isfinite(loss)):
+    if shown and any_process(run.accelerator, not bool(torch.isfinite(loss))):
         raise VitPoseError(f"step {step}: the detector's loss is not finite; what was saved before stays as it is")
     run.optimizer.step()
     run.ema.update()
@@ -228,9 +270,9 @@ def _step(run: _Run, batch: PictureBatch, step: int, per_epoch: int) -> dict[str
 
 def _judged(run: _Run, progress: Progress, evaluate: Callable[[PersonNet], Scores]) -> tuple[Progress, Scores]:
     with _averaged(run):
-        scores = evaluate(run.objective.model)
+        scores = told_by_first(run.accelerator, lambda: evaluate(run.objective.model))
     progress, best = progress.judged(scores["score"])
-    if best:
+    if best and run.accelerator.is_main_process:
         _write(run, progress, run.folder.best, scores)
     return progress, scores
 
@@ -251,6 +293,8 @@ def _write(run: _Run, progress: Progress, path: Path, scores: Scores) -> None:
 
 
 def _save(run: _Run, progress: Progress) -> None:
+    if not run.accelerator.is_main_process:
+        return
     with _averaged(run):
         _write(run, progress, run.folder.last, {})
     parts = {

@@ -19,6 +19,7 @@ from vitpose.training.config import RunConfig
 from vitpose.training.ema import Ema
 from vitpose.training.logs import Display, RunLog
 from vitpose.training.optim import lr_factor, set_lr, train_mode
+from vitpose.training.processes import any_process
 from vitpose.training.state import Progress, RunFolder, save_state
 from vitpose.training.step import BadLossError, Stepper, StepResult
 from vitpose.weights.checkpoint import save_checkpoint
@@ -106,7 +107,7 @@ def run_loop(job: Job, progress: Progress) -> Outcome:
                 progress = replace(progress, step=step + 1, micro_batch=job.stepper.micro_batch)
                 meter.add(result, progress.step)
                 progress, saved = _epoch_end(job, progress, per_epoch, meter)
-                interrupted = job.stepper.any_process(bool(stopped))
+                interrupted = any_process(job.stepper.accelerator, bool(stopped))
                 if not saved and (interrupted or progress.step % job.config.loop.save_every == 0):
                     save(job, progress)
                 if interrupted:

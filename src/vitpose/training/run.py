@@ -24,6 +24,7 @@ from vitpose.training.logs import Display, Quiet, RunLog
 from vitpose.training.loop import Job, Outcome, restore, run_loop
 from vitpose.training.material import Material, load_material
 from vitpose.training.optim import make_optimizer
+from vitpose.training.processes import told_by_first
 from vitpose.training.state import Progress, RunFolder, load_state
 from vitpose.training.step import Stepper
 from vitpose.training.validate import keypoint_scores, negative_loss
@@ -178,17 +179,10 @@ def _evaluation(
 ) -> Callable[[], Mapping[str, float]] | None:
     """Return what judges the run; all processes agree about the best and the end."""
     judge = _judge(config, objective, material, accelerator)
-    if judge is None or accelerator.num_processes == 1:
-        return judge
-
-    def agreed() -> Mapping[str, float]:
-        from accelerate.utils import broadcast_object_list
-
-        # Each has its own batch norms, and the model of the first is the one that is kept.
-        found: list[Mapping[str, float]] = broadcast_object_list([dict(judge())], from_process=0)
-        return found[0]
-
-    return agreed
+    if judge is None:
+        return None
+    # Each has its own batch norms, and the model of the first is the one that is kept.
+    return lambda: told_by_first(accelerator, judge)
 
 
 def _judge(

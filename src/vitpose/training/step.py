@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from vitpose.core.errors import VitPoseError
 from vitpose.data.batch import Batch
 from vitpose.training.optim import trainable
+from vitpose.training.processes import any_process
 
 
 class BadLossError(VitPoseError):
@@ -118,7 +119,7 @@ class Stepper:
             if not is_out_of_memory(error):
                 raise
             failed = 1
-        if self.any_process(failed > 0):
+        if any_process(self.accelerator, failed > 0):
             raise torch.OutOfMemoryError("out of memory in one of the processes")
         self._tried.add(size)
 
@@ -148,7 +149,7 @@ class Stepper:
             if not good
             for record in batch.records[index * size : (index + 1) * size]
         )
-        if self.any_process(bool(bad)):
+        if any_process(self.accelerator, bool(bad)):
             self.optimizer.zero_grad(set_to_none=True)
             raise BadLossError(step, bad, "loss" if bad else "loss of another process")
         limit = self.clip_norm or float("inf")
@@ -158,13 +159,6 @@ class Stepper:
             raise BadLossError(step, batch.records, "gradient")
         self.optimizer.step()
         return norm
-
-    def any_process(self, flag: bool) -> bool:
-        """Say whether ``flag`` is true in any process."""
-        if self.accelerator.num_processes == 1:
-            return flag
-        mine = torch.tensor([int(flag)], device=self.accelerator.device)
-        return int(self.accelerator.reduce(mine, reduction="sum")) > 0
 
 
 def seed_step(seed: int, step: int, process: int) -> None:

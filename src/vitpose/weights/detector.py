@@ -8,15 +8,18 @@ from typing import Any, Final
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import nn
 
 from vitpose._version import __version__
 from vitpose.core.errors import InputError, UsageError, WeightsError
 from vitpose.core.files import atomic_path
+from vitpose.models.convolutions import ConvStem
 from vitpose.models.detector import DetectorSpec, PersonNet
 from vitpose.weights.adapt import check_finite, check_fit, wrong_shape
 from vitpose.weights.catalog import packaged_file
 from vitpose.weights.checkpoint import ENTRY
 from vitpose.weights.formats import RawWeights, read_weights
+from vitpose.weights.load import load_model
 from vitpose.weights.storage import to_half
 
 SCHEMA: Final = "vitpose-detector"
@@ -78,6 +81,40 @@ def save_detector(
             save_file(to_half(state, str(path)) if half else state, temporary, metadata=header)
         except SafetensorError as error:
             raise OSError(str(error)) from error
+
+
+def start_detector(net: PersonNet, path: str | Path) -> None:
+    """Copy what a network starts from.
+
+    Args:
+        net: changed in place.
+        path: a detector of the same spec, which is copied whole; or a pose model whose convolutional stem is the first
+            three stages of ``net``, which alone are copied.
+
+    Raises:
+        WeightsError: the file cannot be read, or its sizes are others.
+    """
+    if is_detector(path):
+        pairs: list[tuple[str, nn.Module, nn.Module]] = [("detector", net, load_detector(path).net)]
+    else:
+        stem = load_model(str(path)).model.backbone.patch_embed
+        if not isinstance(stem, ConvStem):
+            raise WeightsError(f"{path} is no detector, and its stem is no stem of convolutions: nothing to start from")
+        theirs, ours = [stem.first, *stem.stages], [net.stem, *net.stages[: len(stem.stages)]]
+        pairs = [(f"stem, part {number}", *pair) for number, pair in enumerate(zip(ours, theirs, strict=True), 1)]
+    for what, mine, source in pairs:
+        old, new = source.state_dict(), mine.state_dict()
+        check_fit(
+            missing=[name for name in new if name not in old],
+            unexpected=[name for name in old if name not in new],
+            wrong=[
+                wrong_shape(name, value.shape, new[name].shape)
+                for name, value in old.items()
+                if name in new and value.shape != new[name].shape
+            ],
+            where=f"{path} ({what})",
+        )
+        mine.load_state_dict(old)
 
 
 def is_detector(path: str | Path) -> bool:
