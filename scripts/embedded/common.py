@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vitpose.core.errors import InputError
+from vitpose.core.errors import InputError, UsageError
 from vitpose.data.batch import Batch
 from vitpose.data.mixture import Source
 from vitpose.training.config import RunConfig
@@ -73,13 +73,31 @@ def parser(purpose: str) -> argparse.ArgumentParser:
 
 
 def start(arguments: argparse.Namespace) -> torch.device:
-    """Set logging up and return the device of a stage."""
+    """Set logging up and return the device of a stage.
+
+    Raises:
+        UsageError: several processes cannot measure together how long a run may be.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if getattr(arguments, "fit_minutes", 0.0) and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UsageError("--fit-minutes measures one process: under torchrun, say --epochs instead")
     arguments.out.mkdir(parents=True, exist_ok=True)
-    if torch.cuda.is_available() and not arguments.cpu:
+    device = device_of(arguments)
+    if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
-        return torch.device("cuda")
+    return device
+
+
+def device_of(arguments: argparse.Namespace) -> torch.device:
+    """Return the device of this process; ``torchrun`` gives each its own."""
+    if torch.cuda.is_available() and not arguments.cpu:
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return torch.device("cpu")
+
+
+def is_first() -> bool:
+    """Say whether this is the only process, or the first of those ``torchrun`` started."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def configured(recipe: str, arguments: argparse.Namespace, size: str, *changes: str) -> RunConfig:
@@ -101,8 +119,7 @@ def configured(recipe: str, arguments: argparse.Namespace, size: str, *changes: 
 
 def run_stage(config: RunConfig, arguments: argparse.Namespace, material: Material | None = None) -> Outcome:
     """Train, or go on, for at most ``--minutes``; where asked, first find out how many epochs fit in a time."""
-    device = torch.device("cuda" if torch.cuda.is_available() and not arguments.cpu else "cpu")
-    people = load_material(config, device=device) if material is None else material
+    people = load_material(config, device=device_of(arguments)) if material is None else material
     fit = getattr(arguments, "fit_minutes", 0.0)
     if fit and not (arguments.out / "config.toml").exists():
         config = fitted(config, people, fit, cpu=arguments.cpu)

@@ -28,6 +28,8 @@ def stages_of(weights: Path) -> list[dict[str, Any]]:
         name, batch = config["name"], config["loop"]["batch_size"]
     else:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if config.get("start"):
+            found = stages_of(Path(config["start"]))
         name, batch = config["spec"]["name"], config["batch_size"]
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     seconds, before, written_down = 0.0, 0, True

@@ -1,8 +1,8 @@
-"""Stage 5: the person detector, from random weights, on whole pictures kept on the device.
+"""Stage 5: the person detector on whole pictures kept on the device, from random weights or from ``--start``.
 
 python -m scripts.embedded.stage5_detector --data DATA --out runs/detector --fit-minutes 7
 OMP_NUM_THREADS=1 torchrun --nproc_per_node 2 --standalone -m scripts.embedded.stage5_detector --data DATA \
-    --out runs/detector --recipe cpu --cpu --epochs 45 --start runs/small-machine/last.safetensors
+    --out runs/detector --recipe cpu-wide --cpu --epochs 45 --start runs/small-machine/last.safetensors
 """
 
 import argparse
@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from scripts.embedded.common import detector_pictures, log, parser, start
+from scripts.embedded.common import detector_pictures, is_first, log, parser, start
 
 from vitpose.core.files import atomic_write_text
 from vitpose.detectors.embedded import LOOKS, ONE_LOOK, EmbeddedDetector, Look
@@ -23,28 +23,32 @@ from vitpose.metrics.detection import DetectionScores
 from vitpose.models.detector import DetectorSpec, PersonNet
 from vitpose.training.detector_data import PictureLaw, ResidentPictures
 from vitpose.training.detector_labels import LabelledPicture
-from vitpose.training.detector_run import DetectorConfig, train_detector
+from vitpose.training.detector_run import DetectorConfig, settings_of, train_detector
 from vitpose.training.logs import Quiet, make_display
 from vitpose.training.run import versions
 from vitpose.weights.detector import load_detector
 
 SMALL = DetectorSpec(side=64, widths=(8, 8, 16, 16), depths=(0, 0, 1, 0), blocks=1, heads=2, neck=8)
+# For a core or two and an hour or two: 0.4 times the work a picture, most of it on small pictures.
+SLOW = DetectorConfig(
+    spec=DetectorSpec(side=256, widths=(24, 64, 128, 256), depths=(0, 2, 3, 1), blocks=1, heads=4, neck=64),
+    optim=replace(DetectorConfig().optim, ema=0.998),
+    schedule=replace(DetectorConfig().schedule, warmup_steps=200),
+    batch_size=16,
+    growth=((0.5, 160), (0.8, 224)),
+    parts=0.5,
+    save_every=50,
+)
 RECIPES = {
     "gpu": DetectorConfig(),
-    # For a core or two and an hour or two: 0.4 times the work a picture, most of it on small pictures.
-    "cpu": DetectorConfig(
-        spec=DetectorSpec(side=256, widths=(48, 96, 192, 256), depths=(1, 3, 4, 1), blocks=1, heads=4, neck=64),
-        optim=replace(DetectorConfig().optim, ema=0.998),
-        schedule=replace(DetectorConfig().schedule, warmup_steps=200),
-        batch_size=16,
-        growth=((0.5, 160), (0.8, 224)),
-        parts=0.5,
-        save_every=50,
-    ),
+    "cpu": SLOW,
+    # Its first stages are the stem of the pose model of `small_machine`: with `--start`, they know people already.
+    "cpu-wide": replace(SLOW, spec=replace(SLOW.spec, widths=(48, 96, 192, 256), depths=(1, 3, 4, 1))),
 }
 """Settings by what is at hand."""
 
-LAWS = {"gpu": PictureLaw(), "cpu": PictureLaw(scale=(0.6, 1.7), mosaic=0.25)}
+_SMALLER = PictureLaw(scale=(0.6, 1.7), mosaic=0.25)
+LAWS = {"gpu": PictureLaw(), "cpu": _SMALLER, "cpu-wide": _SMALLER}
 """How pictures are varied in each."""
 
 LOWEST = 0.02
@@ -76,8 +80,8 @@ def scheduled(config: DetectorConfig, source: ResidentPictures, arguments: argpa
     epochs, per_epoch = arguments.epochs, max(len(source) // config.batch_size, 1)
     every = arguments.evaluate_every
     if begun.exists():
-        plain = json.loads(begun.read_text(encoding="utf-8"))
-        epochs, every = plain["schedule"]["epochs"], plain["evaluate_every"]
+        settings = settings_of(begun)
+        epochs, every = settings.schedule.epochs, settings.evaluate_every
     elif arguments.fit_minutes:
         clock, steps = Clock(), 60
         probe = replace(config, log_every=1, schedule=replace(config.schedule, epochs=-(-steps // per_epoch)))
@@ -138,14 +142,16 @@ def main(given: Sequence[str] | None = None) -> None:
         return {"score": scores.recall_tall + 0.1 * scores.ap50, **found}
 
     config = scheduled(config, source, arguments)
-    atomic_write_text(arguments.out / "versions.json", json.dumps(versions(), indent=2) + "\n")
+    made_with = arguments.out / "versions.json"
+    if is_first() and not made_with.exists():
+        atomic_write_text(made_with, json.dumps(versions(), indent=2) + "\n")
     outcome = train_detector(
         config, source, arguments.out, evaluate=evaluate, minutes=arguments.minutes, display=make_display()
     )
-    best = arguments.out / "best.safetensors"
-    if outcome.finished and best.exists():
+    best, written = arguments.out / "best.safetensors", arguments.out / "scores.json"
+    if is_first() and outcome.finished and best.exists() and not written.exists():
         scores = judge(load_detector(best).net, judged, device)
-        atomic_write_text(arguments.out / "scores.json", json.dumps(scores.to_dict(), indent=1) + "\n")
+        atomic_write_text(written, json.dumps(scores.to_dict(), indent=1) + "\n")
         log.info("%s", scores)
 
 

@@ -75,7 +75,10 @@ def export_detector(source: Path, out: Path, arguments: argparse.Namespace) -> D
     judged = judged[:4] if arguments.small else judged
     loaded, device = load_detector(source), torch.device("cpu")
     net, scores = loaded.net, judge(loaded.net, judged, device)
-    facts = {"operating_point": scores.threshold, "trained": loaded.metadata}
+    trained = dict(loaded.metadata)
+    if "config" in trained:  # where the weights it started from lay on somebody's disk is nobody else's business
+        trained["config"] = {**trained["config"], "start": ""}
+    facts = {"operating_point": scores.threshold, "trained": trained}
     # Scores are means over looks, which the shift of each moves only about as far.
     for _ in range(4):
         if abs(scores.threshold - THRESHOLD) < 0.005:
@@ -222,6 +225,11 @@ def _facts(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
+def _once(stages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out what stands there already: the detector may have begun with the stem of the pose model's run."""
+    return [one for place, one in enumerate(stages) if one not in stages[:place]]
+
+
 def main(given: Sequence[str] | None = None) -> None:
     """Run the stage."""
     options = parser("Export, measure, draw, and write the card.")
@@ -257,7 +265,7 @@ def main(given: Sequence[str] | None = None) -> None:
         "fits": model.stat().st_size <= POSE_LIMIT and detector.stat().st_size <= DETECTOR_LIMIT,
         "results": _finite(results),
         "architecture": {"pose": _shape(model), "detector": _detector_shape(detector)},
-        "stages": stages_of(candidates(arguments.model)[chosen]) + stages_of(arguments.detector),
+        "stages": _once(stages_of(candidates(arguments.model)[chosen]) + stages_of(arguments.detector)),
     }
     estimator = load(model, dataset=SETS[0], detector=detector, refine=document["refine"], engine="eager")
     coco, _ = validation_sets(arguments)

@@ -1,12 +1,13 @@
 """A short run of the detector that a test starts in several processes: what each ends with is written down."""
 
+import os
 import sys
 from pathlib import Path
 
 import torch
 
 from vitpose.models.detector import DetectorSpec
-from vitpose.training import detector_run
+from vitpose.training import detector_loss, detector_run
 from vitpose.training.config import OptimConfig, ScheduleConfig
 from vitpose.training.detector_data import PictureBatch, ResidentPictures
 from vitpose.training.detector_labels import read_pictures
@@ -40,6 +41,17 @@ def main(folder: Path) -> None:
         return step(run, batch, *rest)
 
     detector_run._step = watched
+    sums: list[float] = []
+    means: list[float] = []
+    mean = detector_loss.mean_over_processes
+
+    def noted(value: torch.Tensor) -> torch.Tensor:
+        found = mean(value)
+        sums.append(float(value))
+        means.append(float(found))
+        return found
+
+    detector_loss.mean_over_processes = noted
     judged = []
 
     def evaluate(_: object) -> dict[str, float]:
@@ -47,14 +59,15 @@ def main(folder: Path) -> None:
         return {"score": float(len(drawn))}
 
     outcome = train_detector(settings(3), source, folder / "run", evaluate=evaluate)
-    run = kept[0]
     left = {
-        "weights": dict(run.objective.named_parameters()),
+        "weights": dict(kept[0].objective.named_parameters()) if kept else {},
         "images": [batch.images for batch in drawn],
         "scores": dict(outcome.scores),
         "judged": judged,
+        "sums": sums,
+        "means": means,
     }
-    torch.save(left, folder / f"left-{run.accelerator.process_index}.pt")
+    torch.save(left, folder / f"left-{os.environ['RANK']}.pt")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from vitpose.training.detector_labels import PART_OF, LabelledPicture, read_pict
 from vitpose.training.detector_loss import assign, detection_loss, generalized_iou
 from vitpose.training.detector_parts import PARTS, PartsLoss, parts_asked, parts_target
 from vitpose.training.detector_run import DetectorConfig, train_detector
+from vitpose.training.state import RunFolder, load_state
 from vitpose.weights.checkpoint import save_checkpoint
 from vitpose.weights.detector import load_detector, save_detector, start_detector
 
@@ -155,8 +156,13 @@ def test_run_learns_to_find_rectangles(pictures, tmp_path):
     outcome = train_detector(tiny_run(50), source, tmp_path / "run", evaluate=evaluate)
     assert outcome.finished
     assert outcome.scores["score"] > 0.7
-    best = load_detector(tmp_path / "run" / "best.safetensors")
+    best, last = (load_detector(tmp_path / "run" / f"{name}.safetensors") for name in ("best", "last"))
     assert best.metadata["scores"]["ap50"] == pytest.approx(outcome.scores["ap50"])
+    # Judged at the end and only there: what was judged is what is kept, the average.
+    kept = last.net.state_dict()
+    assert all(torch.equal(value, kept[name]) for name, value in best.net.state_dict().items())
+    raw = load_state(tmp_path / "run" / "state.pt")[1]["objective"]
+    assert not all(torch.equal(value, raw[f"model.{name}"]) for name, value in kept.items())
 
 
 def test_stopped_run_goes_on_to_the_same_end(pictures, tmp_path):
@@ -262,11 +268,17 @@ def test_pictures_grow_in_the_course_of_a_run(pictures, tmp_path):
     assert not any(name.startswith("parts") for name in saved.net.state_dict())
 
 
-def test_two_processes_learn_as_one(pictures, tmp_path):
+def two_processes(folder):
     program = Path(__file__).with_name("detector_program.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=29678", str(program)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(program)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run([*command, str(tmp_path)], env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [*command, str(folder)], env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+
+
+def test_two_processes_train_one_network(pictures, tmp_path):
+    done = two_processes(tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     first, second = (torch.load(tmp_path / f"left-{number}.pt") for number in (0, 1))
     assert all(torch.equal(value, second["weights"][name]) for name, value in first["weights"].items())
@@ -277,6 +289,15 @@ def test_two_processes_learn_as_one(pictures, tmp_path):
     assert first["scores"] == second["scores"] == {"score": 6.0}
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 7))
+    # What the loss is divided by is everybody's, so that the mean of the gradients is that of the whole batch.
+    assert first["means"] == second["means"]
+    assert sum(first["sums"]) + sum(second["sums"]) == pytest.approx(2 * sum(first["means"]))
+    assert first["sums"] != second["sums"]
+    before = (tmp_path / "run" / "last.safetensors").read_bytes()
+    again = two_processes(tmp_path)
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert not torch.load(tmp_path / "left-0.pt")["images"], "a finished run does nothing"
+    assert (tmp_path / "run" / "last.safetensors").read_bytes() == before
 
 
 def pose_file(tmp_path, stem="convolutions"):
@@ -314,14 +335,30 @@ def test_network_starts_from_the_stem_of_a_pose_model(pictures, tmp_path):
     assert all(torch.equal(value, trained[name]) for name, value in again.state_dict().items())
 
 
+def test_a_start_that_fails_leaves_the_folder_to_the_next(pictures, tmp_path):
+    source = ResidentPictures.of(pictures, SIDE)
+    with pytest.raises(WeightsError, match="no-such"):
+        train_detector(replace(tiny_run(1), start=str(tmp_path / "no-such")), source, tmp_path / "run")
+    assert train_detector(tiny_run(1), source, tmp_path / "run").finished
+
+
+def test_two_runs_do_not_share_a_folder(pictures, tmp_path):
+    source = ResidentPictures.of(pictures, SIDE)
+    with RunFolder(tmp_path / "run").held_alone(), pytest.raises(UsageError, match="another process is training"):
+        train_detector(tiny_run(1), source, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_weights_that_do_not_fit_are_no_start(tmp_path):
     net = PersonNet(TINY)
     _, patches = pose_file(tmp_path, "patches")
     with pytest.raises(WeightsError, match="no stem of convolutions"):
         start_detector(net, patches)
     _, wider = pose_file(tmp_path)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
     with pytest.raises(WeightsError, match=r"stem, part 2"):
         start_detector(net, wider)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items()), "nothing half copied"
     save_detector(tmp_path / "other.safetensors", PersonNet(replace(TINY, neck=8)))
     with pytest.raises(WeightsError, match="lateral"):
         start_detector(net, tmp_path / "other.safetensors")

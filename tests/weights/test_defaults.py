@@ -88,7 +88,9 @@ def test_the_embedded_model_takes_the_embedded_detector_for_people(disk: Path, n
     ship(disk)
     found = choose_detector(PUBLISHED, model=name, reachable=never)
     assert (found.name, found.fallback) == ("embedded", False)
-    assert choose_detector(PUBLISHED, model=name, people=False, reachable=lambda: False).name == PUBLISHED
+    animals = choose_detector(PUBLISHED, model=name, people=False, reachable=lambda: False)
+    assert (animals.name, animals.fallback) == (PUBLISHED, False)
+    assert animals.reason.endswith("knows people only")
 
 
 def test_choices_made_together_ask_once(disk: Path) -> None:

@@ -12,6 +12,7 @@ from vitpose.models.detector import Cells, PersonNet
 from vitpose.models.pixels import normalize
 from vitpose.training.detector_data import IGNORED, PERSON, PictureBatch
 from vitpose.training.detector_parts import PartsLoss, inside_boxes
+from vitpose.training.processes import mean_over_processes
 
 CELLS_A_PERSON = 10
 _SCORE_POWER, _IOU_POWER = 0.5, 6.0
@@ -57,7 +58,7 @@ def detection_loss(cells: Cells, boxes: Tensor, kinds: Tensor) -> tuple[Tensor, 
     target, place = assign(cells, boxes, kinds == PERSON)
     positive = target > 0
     free = ~inside_boxes(cells.centers, boxes, kinds == IGNORED).any(dim=1) | positive
-    scale = target.sum().clamp(min=1.0)
+    scale = mean_over_processes(target.sum()).clamp(min=1.0)
     score = F.binary_cross_entropy_with_logits(cells.logits, target, reduction="none")
     score = (score * free).sum() / scale
     theirs = boxes.gather(1, place[..., None].expand(-1, -1, 4))

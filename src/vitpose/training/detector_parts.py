@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from vitpose.models.detector import STRIDES, Cells
 from vitpose.training.detector_data import IGNORED, PERSON, PictureBatch
 from vitpose.training.detector_labels import PART_OF
+from vitpose.training.processes import mean_over_processes
 
 PARTS = max(PART_OF) + 1
 _SPREAD = 0.04
@@ -39,7 +40,7 @@ class PartsLoss(nn.Module):
         target = parts_target(finest, batch)
         apart = F.binary_cross_entropy_with_logits(answers, target, reduction="none")
         asked = parts_asked(finest, batch)[:, None] | (target > 0)
-        return (apart * asked).sum() / target.sum().clamp(min=1.0)
+        return (apart * asked).sum() / mean_over_processes(target.sum()).clamp(min=1.0)
 
 
 def parts_target(centers: Tensor, batch: PictureBatch) -> Tensor:

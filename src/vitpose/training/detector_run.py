@@ -127,13 +127,30 @@ def train_detector(
         display: shows progress; nothing is shown by default.
 
     Raises:
-        UsageError: the folder holds another run, or the processes cannot share a batch evenly.
+        UsageError: the folder holds another run, another process trains in it, or the processes cannot share a batch
+            evenly.
         MissingExtraError: Accelerate is not installed.
         WeightsError: the weights to start from do not fit.
         VitPoseError: a loss that is not finite, or a file that cannot be written.
     """
-    began = time.monotonic()
-    run, progress = _opened(config, pictures, Path(out))
+    accelerator = join_processes(
+        config.batch_size, cpu=pictures.store.pixels.device.type == "cpu", name="the detector's batch_size"
+    )
+    folder = RunFolder(Path(out))
+    with folder.held_alone() if accelerator.is_main_process else contextlib.nullcontext():
+        run, progress = _opened(config, pictures, folder, accelerator)
+        return _trained(run, progress, pictures, evaluate, minutes, display)
+
+
+def _trained(
+    run: _Run,
+    progress: Progress,
+    pictures: ResidentPictures,
+    evaluate: Callable[[PersonNet], Scores] | None,
+    minutes: float,
+    display: Display | None,
+) -> DetectorOutcome:
+    config, began = run.config, time.monotonic()
     per_epoch = max(len(pictures) // config.batch_size, 1)
     total = config.schedule.epochs * per_epoch
     if config.compile:
@@ -150,7 +167,7 @@ def train_detector(
             if evaluate is not None and (ended or (rest == 0 and epoch % config.evaluate_every == 0)):
                 progress, scores = _judged(run, progress, evaluate)
                 record.judged(progress.step, epoch, scores)
-            late = any_process(run.accelerator, minutes > 0 and time.monotonic() - began > 60 * minutes)
+            late = minutes > 0 and any_process(run.accelerator, time.monotonic() - began > 60 * minutes)
             if ended or late or progress.step % config.save_every == 0:
                 _save(run, progress)
             if late:
@@ -194,24 +211,27 @@ class _Record:
             self._log.close()
 
 
-def _opened(config: DetectorConfig, pictures: ResidentPictures, out: Path) -> tuple[_Run, Progress]:
-    folder, written = RunFolder(out), out / "config.json"
-    if written.exists() and _settings_of(written) != config:
-        raise UsageError(f"{out} holds a run with other settings: give another folder, or the settings in {written}")
+def _opened(
+    config: DetectorConfig, pictures: ResidentPictures, folder: RunFolder, accelerator: Any
+) -> tuple[_Run, Progress]:
+    written = folder.path / "config.json"
+    if written.exists() and settings_of(written) != config:
+        raise UsageError(
+            f"{folder.path} holds a run with other settings: give another folder, or the settings in {written}"
+        )
     if pictures.side != config.spec.side:
         raise UsageError(f"the pictures are of side {pictures.side}, the detector's is {config.spec.side}")
     device = pictures.store.pixels.device
-    accelerator = join_processes(config.batch_size, cpu=device.type == "cpu")
-    if accelerator.is_main_process:
-        atomic_write_text(written, json.dumps(config.plain(), indent=1, sort_keys=True) + "\n")
-    # Nobody reads the state before all have passed the checks above.
-    accelerator.wait_for_everyone()
+    if device.type == "cuda" and accelerator.num_processes > 1 and device != accelerator.device:
+        raise UsageError(f"the pictures are on {device}, and this process trains on {accelerator.device}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         objective = PersonLoss(PersonNet(config.spec), config.parts)
     resumed = folder.state.exists()
     if config.start and not resumed:
         start_detector(objective.model, config.start)
+    if accelerator.is_main_process:
+        atomic_write_text(written, json.dumps(config.plain(), indent=1, sort_keys=True) + "\n")
     objective.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload] # stubs lack it
     objective.train()
     ema = Ema(objective, config.optim.ema)
@@ -227,8 +247,12 @@ def _opened(config: DetectorConfig, pictures: ResidentPictures, out: Path) -> tu
     return run, progress
 
 
-def _settings_of(written: Path) -> DetectorConfig:
-    """Read a run's settings, not their text: a run begun before a setting existed has its default."""
+def settings_of(written: Path) -> DetectorConfig:
+    """Read a run's settings, not their text: a run begun before a setting existed has its default.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
     try:
         return build(DetectorConfig, json.loads(written.read_text(encoding="utf-8")), str(written))
     except ValueError as error:
@@ -241,8 +265,8 @@ def _draw(run: _Run, pictures: ResidentPictures, step: int, per_epoch: int, side
     epoch, place = divmod(step, per_epoch)
     order = np.random.default_rng((config.seed, epoch)).permutation(len(pictures))
     positions = (place * config.batch_size + np.arange(config.batch_size)) % len(order)
-    seed = (config.seed, epoch, place, *([mine] if mine else []))
-    return pictures.draw(order[positions][mine :: run.accelerator.num_processes], np.random.default_rng(seed), side)
+    rng = np.random.default_rng((config.seed, epoch, place, mine))
+    return pictures.draw(order[positions][mine :: run.accelerator.num_processes], rng, side)
 
 
 def _step(run: _Run, batch: PictureBatch, step: int, per_epoch: int) -> dict[str, float]:
@@ -271,9 +295,9 @@ def _step(run: _Run, batch: PictureBatch, step: int, per_epoch: int) -> dict[str
 def _judged(run: _Run, progress: Progress, evaluate: Callable[[PersonNet], Scores]) -> tuple[Progress, Scores]:
     with _averaged(run):
         scores = told_by_first(run.accelerator, lambda: evaluate(run.objective.model))
-    progress, best = progress.judged(scores["score"])
-    if best and run.accelerator.is_main_process:
-        _write(run, progress, run.folder.best, scores)
+        progress, best = progress.judged(scores["score"])
+        if best and run.accelerator.is_main_process:
+            _write(run, progress, run.folder.best, scores)
     return progress, scores
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
+from torch import distributed as dist
 
 from vitpose.core.errors import UsageError
 from vitpose.core.extras import require
@@ -59,3 +61,16 @@ def told_by_first(accelerator: Any, make: Callable[[], T]) -> T:
 
     found: list[T] = broadcast_object_list([make() if accelerator.is_main_process else None], from_process=0)
     return found[0]
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """Return the mean of a number over all processes that train, without a gradient; alone, the number itself.
+
+    What a loss is divided by has to be everybody's: a process that sees little would weigh it as much as one that sees
+    more.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return value.detach()
+    found = value.detach().clone()
+    dist.all_reduce(found)
+    return found / dist.get_world_size()

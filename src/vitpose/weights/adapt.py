@@ -114,6 +114,37 @@ def check_fit(missing: Sequence[str], unexpected: Sequence[str], wrong: Sequence
         raise WeightsError(f"the weights in {where} do not fit the model; tensors {'; '.join(parts)}")
 
 
+def check_same(
+    found: Mapping[str, Sequence[int]], expected: Mapping[str, Sequence[int]], where: str, *, fresh: Sequence[str] = ()
+) -> None:
+    """Refuse tensors whose names and shapes are not the model's.
+
+    Args:
+        found: shapes by name.
+        expected: those of the model.
+        where: the file, for the message.
+        fresh: names of the model that need not be found.
+
+    Raises:
+        WeightsError: they differ.
+    """
+    check_fit(
+        missing=[name for name in expected if name not in found and name not in fresh],
+        unexpected=[name for name in found if name not in expected],
+        wrong=[
+            wrong_shape(name, shape, expected[name])
+            for name, shape in found.items()
+            if name in expected and tuple(shape) != tuple(expected[name])
+        ],
+        where=where,
+    )
+
+
+def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of tensors by name."""
+    return {name: tuple(value.shape) for name, value in state.items()}
+
+
 def check_finite(state: Mapping[str, Tensor], where: str) -> None:
     """Refuse weights with NaN or infinite values.
 

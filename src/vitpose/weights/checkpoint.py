@@ -20,7 +20,7 @@ from vitpose.core.files import atomic_path
 from vitpose.core.skeleton import Skeleton
 from vitpose.models.pose import VitPose
 from vitpose.models.variants import ModelSpec
-from vitpose.weights.adapt import check_finite, check_fit, expected_shapes, wrong_shape
+from vitpose.weights.adapt import check_finite, check_same, expected_shapes, shapes_of
 from vitpose.weights.formats import RawWeights
 from vitpose.weights.storage import to_half
 
@@ -136,14 +136,4 @@ def _check(raw: RawWeights, spec: ModelSpec, skeletons: Mapping[str, Skeleton]) 
     for head in spec.heads:
         if head.dataset not in skeletons or len(skeletons[head.dataset]) != head.keypoints:
             raise WeightsError(f"{where} has no skeleton of {head.keypoints} keypoints for its head {head.dataset}")
-    shapes = expected_shapes(spec)
-    check_fit(
-        missing=[name for name in shapes if name not in raw.tensors],
-        unexpected=[name for name in raw.tensors if name not in shapes],
-        wrong=[
-            wrong_shape(name, raw.tensors[name].shape, shape)
-            for name, shape in shapes.items()
-            if name in raw.tensors and tuple(raw.tensors[name].shape) != shape
-        ],
-        where=where,
-    )
+    check_same(shapes_of(raw.tensors), expected_shapes(spec), where)

@@ -97,10 +97,12 @@ def choose_detector(
         people: whether people are what is looked for: the embedded one knows nothing else.
         reachable: asks whether the hub can be reached.
     """
-    shipped = people and packaged_file(PACKAGED) is not None
-    if shipped and model in embedded_names():
+    shipped = packaged_file(PACKAGED) is not None
+    if shipped and people and model in embedded_names():
         return Choice(EMBEDDED, "detector", "goes with the model")
     here = all(hub_file_on_disk(published, name) for name in ("config.json", "model.safetensors"))
+    if shipped and not people and not here:
+        return Choice(published, "detector", "the default; the one that comes with the package knows people only")
     return choose("detector", published, on_disk=here, shipped=shipped, reachable=reachable)
 
 

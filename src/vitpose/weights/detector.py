@@ -15,7 +15,7 @@ from vitpose.core.errors import InputError, UsageError, WeightsError
 from vitpose.core.files import atomic_path
 from vitpose.models.convolutions import ConvStem
 from vitpose.models.detector import DetectorSpec, PersonNet
-from vitpose.weights.adapt import check_finite, check_fit, wrong_shape
+from vitpose.weights.adapt import check_finite, check_same, shapes_of
 from vitpose.weights.catalog import packaged_file
 from vitpose.weights.checkpoint import ENTRY
 from vitpose.weights.formats import RawWeights, read_weights
@@ -97,24 +97,15 @@ def start_detector(net: PersonNet, path: str | Path) -> None:
     if is_detector(path):
         pairs: list[tuple[str, nn.Module, nn.Module]] = [("detector", net, load_detector(path).net)]
     else:
-        stem = load_model(str(path)).model.backbone.patch_embed
+        stem = load_model(Path(path)).model.backbone.patch_embed
         if not isinstance(stem, ConvStem):
             raise WeightsError(f"{path} is no detector, and its stem is no stem of convolutions: nothing to start from")
         theirs, ours = [stem.first, *stem.stages], [net.stem, *net.stages[: len(stem.stages)]]
         pairs = [(f"stem, part {number}", *pair) for number, pair in enumerate(zip(ours, theirs, strict=True), 1)]
     for what, mine, source in pairs:
-        old, new = source.state_dict(), mine.state_dict()
-        check_fit(
-            missing=[name for name in new if name not in old],
-            unexpected=[name for name in old if name not in new],
-            wrong=[
-                wrong_shape(name, value.shape, new[name].shape)
-                for name, value in old.items()
-                if name in new and value.shape != new[name].shape
-            ],
-            where=f"{path} ({what})",
-        )
-        mine.load_state_dict(old)
+        check_same(shapes_of(source.state_dict()), shapes_of(mine.state_dict()), f"{path} ({what})")
+    for _, mine, source in pairs:
+        mine.load_state_dict(source.state_dict())
 
 
 def is_detector(path: str | Path) -> bool:
@@ -136,17 +127,7 @@ def load_detector(path: str | Path) -> LoadedDetector:
     raw = read_weights(Path(path))
     spec, metadata = _described(raw)
     net = PersonNet(spec)
-    shapes = {name: tuple(value.shape) for name, value in net.state_dict().items()}
-    check_fit(
-        missing=[name for name in shapes if name not in raw.tensors],
-        unexpected=[name for name in raw.tensors if name not in shapes],
-        wrong=[
-            wrong_shape(name, raw.tensors[name].shape, shape)
-            for name, shape in shapes.items()
-            if name in raw.tensors and tuple(raw.tensors[name].shape) != shape
-        ],
-        where=str(path),
-    )
+    check_same(shapes_of(raw.tensors), shapes_of(net.state_dict()), str(path))
     state = {name: value.float() if value.is_floating_point() else value for name, value in raw.tensors.items()}
     check_finite(state, str(path))
     net.load_state_dict(state)

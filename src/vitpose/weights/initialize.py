@@ -14,7 +14,15 @@ from vitpose.core.geometry import Size
 from vitpose.models.moe import fold_expert
 from vitpose.models.pose import VitPose
 from vitpose.models.variants import ModelSpec
-from vitpose.weights.adapt import check_finite, check_fit, fit_backbone, fold_positions, leave_out, wrong_shape
+from vitpose.weights.adapt import (
+    check_finite,
+    check_fit,
+    check_same,
+    fit_backbone,
+    fold_positions,
+    leave_out,
+    shapes_of,
+)
 from vitpose.weights.formats import RawWeights
 from vitpose.weights.infer import token_grid
 from vitpose.weights.keymaps import IGNORED, POSITION, Layout, depth_of, rows
@@ -111,16 +119,7 @@ def _copy(model: VitPose, state: Mapping[str, Tensor], fresh: tuple[str, ...], w
             f"the model and {where} differ in their stems, patches and convolutions: set model.backbone.stem to that of"
             " the weights, or start from others"
         )
-    check_fit(
-        missing=[name for name in mine if name not in state and name not in fresh],
-        unexpected=[name for name in state if name not in mine],
-        wrong=[
-            wrong_shape(name, value.shape, mine[name].shape)
-            for name, value in state.items()
-            if name in mine and value.shape != mine[name].shape
-        ],
-        where=where,
-    )
+    check_same(shapes_of(state), shapes_of(mine), where, fresh=fresh)
     with torch.no_grad():
         for name, value in state.items():
             mine[name].copy_(value)
