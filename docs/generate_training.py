@@ -86,6 +86,7 @@ def skeletons(result: Result) -> str:
     """One row a set: error of the guess, and before and after fine-tuning from both starts."""
     lines = [
         f"Mean distance in percent of the box's longer side, started from `{result['model']}`"
+        + (f" (weights `{result['weights']}`)" if "weights" in result else "")
         + (f", at most {result['bound']} steps:" if result["bound"] else ":"),
         "",
         "| set | keypoints | trained / tested on | median pose | human: before | after | random: before | after |",

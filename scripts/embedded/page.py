@@ -84,7 +84,8 @@ def _measured(results: Results) -> str:
     others = "\n".join(_candidate(name, one) for name, one in results["results"].items())
     return f"""{targets_table(numbers)}
 
-The second pass over found boxes (`--refine`) measures better {second}. Pose models measured with the detector:
+Floor: what was wanted at least; aim: what was hoped for. A second pass over found boxes (`--refine`) measures better
+when it is {second}. Pose models measured with the detector:
 
 {others}"""
 
@@ -205,7 +206,8 @@ In Python: `vitpose.load("auto")`, `vitpose.load("embedded")`, `detector="embedd
 
 _SHIPPED = """{files}
 
-`benchmarks/first_photo.py` has the time from the command to the files for a first photograph.
+How long a first photograph takes, from the command to the files, is in `benchmarks/results/first_photo.json`
+(`benchmarks/first_photo.py`).
 
 Both are float16 `safetensors`. The pose model has a second head of 14 points for athletes: `--dataset lspet`.
 """
@@ -224,6 +226,7 @@ pictures of COCO, 65 people of Leeds Sports Pose and 77 pictures without people,
 of these sets state no licence: research use.
 
 Little data: expect failures on rare poses, heavy occlusion, groups, and people below a fifth of the picture's height.
-Seen on the sheet: a hydrant and a vase of flowers taken for people, a woman seen from behind who fills half of the
-picture missed, arms and hips of half-length portraits made up, the bride's pose mixed with the groom's.
+Seen in the photographs behind the sheet: a hydrant and a vase of flowers taken for people, a woman seen from behind who
+fills half of the picture missed, arms and hips of half-length portraits made up, the bride's pose mixed with the
+groom's.
 Left and right of the athletes' labels are sometimes swapped in the source."""

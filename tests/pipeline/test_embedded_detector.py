@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from vitpose.core.errors import WeightsError
+from vitpose.core.poses import Boxes
 from vitpose.models.detector import DetectorSpec, PersonNet
 from vitpose.pipeline import assemble
 from vitpose.pipeline.assemble import Search, make_detector
@@ -36,3 +37,20 @@ def test_the_name_finds_the_packaged_file_or_says_what_to_do(file, monkeypatch):
     monkeypatch.setattr(assemble, "packaged_detector", lambda: None)
     with pytest.raises(WeightsError, match="carries no detector"):
         make_detector("embedded", Search(), device="cpu")([image])
+
+
+@pytest.mark.parametrize(("dataset", "first"), [("", "person"), ("coco", "person"), ("ap10k", "bird")])
+def test_a_detector_looks_for_what_the_head_is_for(dataset, first, monkeypatch):
+    asked = []
+
+    class Found:
+        def __init__(self, source, *, classes, **_):
+            self.classes = classes
+
+        def for_classes(self, classes):
+            asked.append(classes)
+            return lambda images: [Boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), ())] * len(images)
+
+    monkeypatch.setattr(assemble, "HuggingFaceDetector", Found)
+    make_detector("some/detector", Search(), device="cpu", dataset=dataset)([np.zeros((8, 8, 3), np.uint8)])
+    assert asked[0][0] == first

@@ -83,7 +83,7 @@ def _choose(loaded: Any, dataset: str, pictures: list[str], boxes: Path | None, 
 
     spec = loaded.model.spec
     given = None if boxes is None else GivenBoxes.from_file(boxes)
-    finder = None if given is not None else make_detector("auto", Search(), device=device)
+    finder = None if given is not None else make_detector("auto", Search(), device=device, dataset=dataset)
     crops = collect_crops(pictures, spec.head(dataset), spec.input_size, given=given, detector=finder, limit=64)
     choice = choose_engine(
         loaded.model,

@@ -53,7 +53,7 @@ def export(
     loaded = find_model(model, dataset, skeleton)
     head = loaded.model.spec.head(dataset)
     given = None if boxes is None else GivenBoxes.from_file(boxes)
-    finder = None if given is not None else make_detector(detector, Search(), device="auto")
+    finder = None if given is not None else make_detector(detector, Search(), device="auto", dataset=head.dataset)
     default = 256 if precision == "int8" else 128
     name = f"{loaded.name.rpartition('/')[2].replace(':', '-')}-{head.dataset}{SUFFIXES[target.to]}"
     place = target.place(out or Path(name))

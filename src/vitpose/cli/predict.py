@@ -247,8 +247,10 @@ def _video(
 def _measurement(purpose: "Purpose") -> "Measurement | None":
     if not purpose.measured:
         return None
+    from vitpose.core.extras import require
     from vitpose.pipeline.measure import Measurement, preset_analysis
 
+    require("matplotlib", "video", "plots of motion")  # before the films are looked at, not after
     return Measurement(settings=preset_analysis(purpose.preset), max_people=purpose.max_people)
 
 

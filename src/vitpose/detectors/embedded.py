@@ -100,7 +100,7 @@ class EmbeddedDetector:
             device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
             max_people: keep only so many boxes a picture, the best ones.
             batch_size: pictures a call of the network.
-            looks: ways to look at each picture, at least one; ``ONE_LOOK`` takes a third of the time.
+            looks: ways to look at each picture, at least one; ``ONE_LOOK`` has a third of the pixels.
 
         Raises:
             UsageError: another class is asked for, or a number is out of range.

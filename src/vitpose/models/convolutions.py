@@ -45,7 +45,7 @@ class ConvStem(nn.Module):
     place holds at all places from the start, which a projection of patches has to learn from more people.
 
     Args:
-        width: channels of a token, a multiple of 8: the steps have an eighth, a quarter, half and all of it.
+        width: channels of a token, a multiple of 16: the steps have an eighth, a quarter, half and all of it.
         depths: residual units at strides 4, 8 and 16.
     """
 

@@ -100,9 +100,9 @@ def _events(axes: Any, person: PersonMotion) -> None:
 
 
 def _figure(width: float, height: float) -> Any:
-    require("matplotlib", "train", "plots")
     # The object interface, so that no display and no global state is touched.
-    return require("matplotlib.figure", "train", "plots").Figure(figsize=(width, height), layout="constrained")
+    figure = require("matplotlib.figure", "video", "plots of motion")
+    return figure.Figure(figsize=(width, height), layout="constrained")
 
 
 def _png(figure: Any) -> bytes:

@@ -200,10 +200,13 @@ class Search:
         return ("classes", self.classes), ("box_threshold", self.threshold), ("max_people", self.max_people)
 
 
-def make_detector(detector: Any, search: Search, *, device: str) -> Detector | None:
-    """Return the detector a name or object stands for; it looks for people where ``search`` does not say."""
-    found = make_detectors(detector, search, ["people"], device=device)
-    return found["people"] if isinstance(found, Mapping) else found
+def make_detector(detector: Any, search: Search, *, device: str, dataset: str = "") -> Detector | None:
+    """Return the detector a name or object stands for; where ``search`` does not say, ``dataset`` does.
+
+    It looks for people if that is no set of animals.
+    """
+    found = make_detectors(detector, search, [dataset], device=device)
+    return found[dataset] if isinstance(found, Mapping) else found
 
 
 def make_detectors(

@@ -21,7 +21,7 @@ from vitpose.weights.catalog import weights_cache
 
 EXTRAS = {
     "train": ("accelerate", "faster_coco_eval", "tensorboard", "scipy", "matplotlib"),
-    "video": ("av", "scipy"),
+    "video": ("av", "scipy", "matplotlib"),
     "trackers": ("trackers",),
     "supervision": ("supervision",),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
