@@ -40,7 +40,8 @@ SETS = {
 }
 """Sets of looks by the factors on the side the network was trained for."""
 
-FAINT = 0.01
+FAINT, LOWEST = 0.01, 0.02
+"""Scores below which a box has no vote, and below which a merged one is not looked at; as when the pair is measured."""
 
 
 def validation(data: Path) -> list[LabelledPicture]:
@@ -64,7 +65,8 @@ def numbers(found: Sequence[Boxes], truth: Sequence[Truth]) -> dict[str, float]:
 
 def boxes_of(boxes: np.ndarray, scores: np.ndarray) -> Boxes:
     """Return merged boxes as a detector would."""
-    return Boxes(boxes.astype(np.float32), scores, ("person",) * len(scores))
+    kept = np.flatnonzero(scores >= LOWEST)
+    return Boxes(boxes[kept].astype(np.float32), scores[kept], ("person",) * len(kept))
 
 
 def main() -> None:
@@ -96,7 +98,9 @@ def main() -> None:
         work = sum((look.side(net.spec.side) / net.spec.side) ** 2 for look in chosen)
         result[title] = {"work": work, **numbers(found, truth), "recall_tall_of_halves": halves}
         print(title, result[title], flush=True)
-    write_result("detector_looks", "what further looks bring the embedded detector", {"sets": result})
+    if given.pictures is None:  # some of the pictures are a trial, not the result
+        facts = {"pictures": len(pictures), "sets": result}
+        write_result("detector_looks", "what further looks bring the embedded detector", facts)
 
 
 if __name__ == "__main__":
