@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from vitpose.cli.eval import evaluate
-from vitpose.core.errors import GateError, InputError, UsageError
+from vitpose.core.errors import GateError, InputError, UsageError, VitPoseError
 from vitpose.core.skeleton import load_skeleton
 
 app = typer.Typer()
@@ -66,6 +66,14 @@ def test_a_number_below_the_limit_is_a_gate_error(labels: Path) -> None:
     with pytest.raises(GateError, match=r"mean_oks is 0\.\d+, below 0.99") as caught:
         run(labels, "--model", MODEL, "--limit", 1, "--metrics", "oks", "--fail-under", "mean_oks=0.99")
     assert caught.value.exit_code == 6
+
+
+def test_metrics_are_named_in_any_case_and_numbers_come_before_files(labels: Path, tmp_path: Path) -> None:
+    with pytest.raises(GateError, match=r"mean_oks is"):
+        run(labels, "--model", MODEL, "--limit", 1, "--metrics", "oks", "--fail-under", "Mean_OKS=0.99")
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(VitPoseError, match="cannot write"):
+        run(labels, "--model", "no-such-model", "--out", tmp_path / "taken")
 
 
 def test_the_plain_table_names_every_number_and_stdout_holds_nothing_else(labels: Path) -> None:

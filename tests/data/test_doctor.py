@@ -95,7 +95,7 @@ def test_faults_that_are_certain_are_all_found(shared, tmp_path, name):
     people = copy.content["annotations"]
     broken = copy.people(8)
     broken[0]["bbox"] = [1, 2, -3, 4]
-    broken[1]["bbox"][2] = 0
+    broken[1]["bbox"][3] = -5
     broken[2]["keypoints"] = broken[2]["keypoints"][:-3]
     broken[3]["keypoints"][0] = float("nan")
     broken[4]["keypoints"][2] = 3

@@ -334,13 +334,14 @@ def person(**changes):
         (person(keypoints=[1, 2, None] * 3), r"field 'keypoints' .* must hold numbers only"),
         (person(keypoints=[[1], [2, 3]]), r"field 'keypoints' must be a plain list"),
         (person(bbox=[1, 2, -3, 4]), r"field 'bbox' is .*width and height must be above 0"),
-        (person(bbox=[1, 2, 0, 4]), r"field 'bbox' is .*width and height must be above 0"),
         (person(bbox=[1, 2, 3]), r"field 'bbox' must hold 4 numbers, not 3"),
         (person(bbox="1,2,3,4"), r"field 'bbox' is '1,2,3,4'"),
         (person(bbox=[1, 2, float("inf"), 4]), r"field 'bbox' .* finite"),
         (person(bbox="missing", keypoints=[0] * 9), r"field 'bbox' is missing and there is no labelled keypoint"),
         (person(area="big"), r"field 'area' is 'big'"),
         (person(iscrowd="no"), r"field 'iscrowd' is 'no'"),
+        (person(category_id=[1]), r"field 'category_id' is '\[1\]'"),
+        (person(track_id=[1]), r"field 'track_id' is '\[1\]'"),
         ([1, 2], r"annotation at index 1 must be an object"),
     ],
 )
@@ -370,6 +371,8 @@ def test_faulty_people_are_named_or_dropped(tmp_path, entry, message):
         ({"categories": [{"id": 1, "keypoints": ["a", "b", "a"]}]}, "keypoint 'a' appears twice"),
         ({"categories": [{"id": 1, "keypoints": ["a", "b", "c"], "skeleton": [[1, 4]]}]}, "does not exist"),
         ({"categories": [{"id": 1, "keypoints": ["a", "b", "c"], "skeleton": [[1]]}]}, "list of pairs"),
+        ({"categories": [{"id": 1, "keypoints": ["a", "b", "c"], "skeleton": [[None, 2]]}]}, "does not exist"),
+        ({"categories": [{"id": 1, "keypoints": ["a", "b", "c"], "flip_pairs": [["a", "x"]]}]}, "does not exist"),
         (
             {"categories": [{"id": 1, "name": "x", "keypoints": ["a"]}, {"id": 2, "name": "y", "keypoints": ["b"]}]},
             "'x' and 'y' have different keypoints",
@@ -383,7 +386,19 @@ def test_faulty_files_are_refused(tmp_path, changes, message):
             read_labelled("coco", path, on_bad=on_bad)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b"3", b"\xff\xfe\x00", b"\x1f\x8bnot gzip", b"[" * 100_000])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[1, 2]",
+        b"3",
+        b"\xff\xfe\x00",
+        b"\x1f\x8bnot gzip",
+        gzip.compress(b"{}")[:12] + b"\x07" * 9,
+        b"[" * 100_000,
+    ],
+)
 @pytest.mark.parametrize("kind", ["coco", "auto", "mpii", "aic", "wholebody"])
 def test_what_is_no_annotation_file(tmp_path, content, kind):
     path = tmp_path / "annotations.json"
@@ -405,6 +420,68 @@ def test_people_without_a_box_get_one_from_their_keypoints(tmp_path):
     entry = {"id": 1, "image_id": 1, "keypoints": [10, 20, 2, 30, 60, 1, 0, 0, 0]}
     record = read_labelled("coco", own_file(tmp_path, annotations=[entry])).records[0]
     np.testing.assert_allclose(record.box, [10 - 2.4, 20 - 4.8, 30 + 2.4, 60 + 4.8])
+
+
+def test_areas_and_boxes_that_tools_leave_at_zero_are_made_up_for(tmp_path):
+    around = person(id=1, bbox=[5, 6, 0, 0], area=0.0)
+    signed = person(id=2, area=-300.0)
+    kept = person(id=3, area=300.0)
+    one, two, three = read_labelled("coco", own_file(tmp_path, annotations=[around, signed, kept])).records
+    assert one.box.tolist() == [4, 5, 6, 7]
+    assert one.area == pytest.approx(0.53 * 4)
+    assert two.area == pytest.approx(0.53 * 30 * 40)
+    assert three.area == 300
+    assert len(read_labelled("coco", own_file(tmp_path, annotations=[around, signed])).for_training()) == 2
+
+
+def test_what_has_no_keypoints_is_nobody(tmp_path):
+    content = json.loads(own_file(tmp_path).read_text())
+    categories = [*content["categories"], {"id": 5, "name": "car"}]
+    car = {"id": 9, "image_id": 1, "category_id": 5}
+    labelled = read_labelled(
+        "coco", own_file(tmp_path, annotations=[*content["annotations"], car], categories=categories)
+    )
+    assert [record.label for record in labelled.records] == ["bird"]
+    assert dict(labelled.category_ids) == {"bird": 1}
+    assert labelled.problems == ()
+
+
+def test_pairs_may_name_keypoints(tmp_path):
+    category = {"id": 1, "name": "bird", "keypoints": ["beak", "a", "b"]}
+    more = {"skeleton": [["beak", "a"]], "flip_pairs": [["a", "b"]]}
+    found = read_labelled("coco", own_file(tmp_path, categories=[category | more])).skeleton
+    assert (found.edges, found.flip_pairs) == ((("beak", "a"),), (("a", "b"),))
+
+
+def test_constants_of_the_file_come_before_those_of_a_skeleton_of_the_same_names(tmp_path):
+    known = load_skeleton("coco17")
+    category = {"id": 1, "name": "person", "keypoints": list(known.keypoints)}
+    places = [[known.index(name) for name in pair] for pair in known.flip_pairs]
+
+    def read(**more):
+        return read_labelled("coco", own_file(tmp_path, annotations=[], categories=[category | more])).skeleton
+
+    assert read() == read(sigmas=list(known.sigmas), flip_pairs=places[::-1]) == known
+    assert read(sigmas=[0.5] * 17).sigma_array.tolist() == [0.5] * 17
+    assert read(flip_pairs=places[:2]).flip_pairs == known.flip_pairs[:2]
+
+
+@pytest.mark.parametrize("track", ["17", "6f1c-…", 2**53 + 1, 3])
+def test_tracks_keep_their_ids(tmp_path, track):
+    path = own_file(tmp_path, annotations=[person(track_id=track)])
+    assert read_labelled("coco", path).records[0].track_id == track
+
+
+def test_dropped_folders_may_not_make_two_pictures_one(tmp_path):
+    (tmp_path / "1.jpg").write_bytes(b"")
+    images = [{"id": 1, "file_name": "cam1/1.jpg"}, {"id": 2, "file_name": "cam2/1.jpg"}]
+    with pytest.raises(InputError, match=r"'cam1/1.jpg' and 'cam2/1.jpg' would both be"):
+        read_labelled("coco", own_file(tmp_path, images=images))
+
+
+@pytest.mark.parametrize("content", [{"categories": 5}, {"annotations": [{"keypoints": 5}]}, {"annotations": 3}])
+def test_kinds_are_told_of_anything(content):
+    assert detect_kind(content) == "coco"
 
 
 def test_boxes_without_area_and_keypoints_are_left_out(tmp_path):

@@ -17,6 +17,7 @@ from vitpose.core.skeleton import Skeleton, load_skeleton
 from vitpose.data.readers.read import read_labelled
 from vitpose.data.records import ImageEntry, LabelledSet
 from vitpose.engines.base import FakeEngine
+from vitpose.evaluation.boxes import boxes_from_file
 from vitpose.evaluation.people import coco_labels, gather, labelled_boxes, pictures_of
 from vitpose.evaluation.run import compare, evaluate
 from vitpose.metrics.calibration import Calibration
@@ -134,6 +135,39 @@ def test_boxes_from_a_file_and_people_it_misses(labelled: LabelledSet, make_orac
     assert result.numbers["ar"] == pytest.approx(0.75)
     assert result.numbers["pck@0.2"] == pytest.approx(1.0)  # of people that were found
     assert "boxes.json" in result.protocol.text
+
+
+def test_a_picture_gets_no_boxes_of_the_one_whose_number_it_is_called(labelled: LabelledSet, tmp_path: Path) -> None:
+    first, second = (
+        replace(picture, path=Path(f"{number}.jpg"), id=number - 1)
+        for number, picture in enumerate(pictures_of(labelled, 2, with_people=True), 5)
+    )
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps([{"image_id": 5, "category_id": 1, "bbox": [-30, 4, 20, 30], "score": 0.5}]))
+    # Labelled 4 and 5, called 5.jpg and 6.jpg: the box is of the second, and lies outside, as detections may.
+    found = [len(boxes) for boxes in boxes_from_file(path, [first, second])]
+    assert found == [0, 1]
+    named = {
+        "images": [{"id": 5, "file_name": "5.jpg"}, {"id": 4, "file_name": "6.jpg"}],
+        "annotations": [{"image_id": 5, "category_id": 1, "bbox": [1, 4, 20, 30]}],
+    }
+    path.write_text(json.dumps(named))
+    assert [len(boxes) for boxes in boxes_from_file(path, [first, second])] == [1, 0], "names come before numbers"
+
+
+def test_predictions_have_the_ids_and_keypoints_of_the_file(labelled: LabelledSet, make_oracle: Make) -> None:
+    fewer = Skeleton("fewer", labelled.skeleton.keypoints[:5])
+    known = make_oracle(labelled)
+    result = evaluate(known, replace(labelled, category_ids={"person": 21}))
+    assert {entry["category_id"] for entry in result.predictions} == {21}
+    part = evaluate(make_oracle(labelled.with_keypoints_of(fewer)), labelled)
+    assert {len(entry["keypoints"]) for entry in part.predictions} == {51}
+    assert not any(any(entry["keypoints"][15:]) for entry in part.predictions)
+
+
+def test_unknown_metrics_are_refused_before_the_work(labelled: LabelledSet) -> None:
+    with pytest.raises(UsageError, match="unknown metrics 'okss'"):
+        evaluate(None, labelled, metrics=["okss"])  # type: ignore[arg-type] # nobody is asked
 
 
 def test_boxes_from_a_detector(labelled: LabelledSet, make_oracle: Make) -> None:

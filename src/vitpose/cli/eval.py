@@ -66,6 +66,7 @@ def evaluate(
     gates, sizes = _gates(fail_under or []), numbers(scales, "--scales")
     if boxes not in ("gt", "detector") and not Path(boxes).is_file():
         raise UsageError(f"--boxes {boxes!r} is neither gt, detector nor a file")
+    _check_places(report, out, predictions)
     from vitpose.data.readers.read import read_labelled
     from vitpose.evaluation.run import evaluate as run
     from vitpose.pipeline.assemble import load
@@ -91,11 +92,15 @@ def evaluate(
 
     result = measure(model)
     comparison = None if against is None else _compared(measure(against), result)
-    document = _write(result, comparison, report=report, out=out, predictions=predictions)
+    from vitpose.evaluation.report import document_of
+
+    document = document_of(result, comparison)
+    # Printed first: a file that cannot be written takes no numbers with it.
     if as_json:
         typer.echo(json.dumps(document, ensure_ascii=False, allow_nan=False))
     else:
         _print(result, comparison)
+    _write(result, comparison, document, report=report, out=out, predictions=predictions)
     _check(gates, result.numbers)
 
 
@@ -125,23 +130,34 @@ def _compared(
 def _write(
     result: "EvaluationResult",
     comparison: tuple["EvaluationResult", dict[str, "Interval"]] | None,
+    document: dict[str, Any],
     *,
     report: Path | None,
     out: Path | None,
     predictions: Path | None,
-) -> dict[str, Any]:
-    """Write what was asked for and return the document of all numbers."""
+) -> None:
+    """Write what was asked for."""
     from vitpose.core.files import atomic_write_text
-    from vitpose.evaluation.report import document_of, write_report
+    from vitpose.evaluation.report import write_report
 
-    document = document_of(result, comparison)
     if out is not None:
         atomic_write_text(out, json.dumps(document, indent=1, allow_nan=False) + "\n")
     if predictions is not None:
         atomic_write_text(predictions, json.dumps(result.predictions) + "\n")
     if report is not None:
         typer.echo(f"report -> {write_report(result, report, against=comparison)}", err=True)
-    return document
+
+
+def _check_places(report: Path | None, out: Path | None, predictions: Path | None) -> None:
+    """Refuse what could not be written after the work, before it."""
+    from vitpose.core.extras import require
+    from vitpose.core.files import check_place
+
+    if report is not None:
+        require("matplotlib", "train", "the plots of a report")
+    for place in (out, predictions, None if report is None else report / "index.html"):
+        if place is not None:
+            check_place(place)
 
 
 def _print(result: "EvaluationResult", comparison: tuple["EvaluationResult", dict[str, "Interval"]] | None) -> None:
@@ -166,25 +182,27 @@ def _gates(texts: list[str]) -> dict[str, float]:
     gates: dict[str, float] = {}
     for text in texts:
         name, _, number = text.rpartition("=")
-        name = name.strip().lower()
+        name = name.strip()
         try:
             gates[name] = float(number)
         except ValueError:
             raise UsageError(f"--fail-under {text!r} is not METRIC=VALUE, for instance ap=0.7") from None
         if not name or not 0 <= gates[name] <= 1:
             raise UsageError(f"--fail-under {text!r}: name a metric and a share between 0 and 1, for instance ap=0.7")
-        if name.startswith(_LOWER_IS_BETTER):
+        if name.casefold().startswith(_LOWER_IS_BETTER):
             raise UsageError(f"--fail-under {text!r}: {name} is better when it is lower")
     return gates
 
 
 def _check(gates: Mapping[str, float], numbers: Mapping[str, float]) -> None:
-    for name in gates:
-        if name not in numbers:
+    measured = {name.casefold(): (name, value) for name, value in numbers.items()}
+    low = []
+    for name, limit in gates.items():
+        if name.casefold() not in measured:
             raise UsageError(f"--fail-under names {name!r}, which was not measured{nearest(name, numbers)}")
-    low = [
-        f"{name} is {numbers[name]:.4f}, below {limit:g}" for name, limit in gates.items() if not numbers[name] >= limit
-    ]
+        known, value = measured[name.casefold()]
+        if not value >= limit:
+            low.append(f"{known} is {value:.4f}, below {limit:g}")
     if low:
         raise GateError("; ".join(low))
 

@@ -46,6 +46,9 @@ def label(
     if not out.absolute().parent.is_dir():
         raise UsageError(f"the folder of {out} is not there: make it first")
     # Slow imports come after the arguments are known to be sound.
+    from vitpose.core.files import check_place
+
+    check_place(out)
     from vitpose.pipeline.assemble import load
     from vitpose.training.pseudo import Trust, make_labels
 

@@ -77,7 +77,7 @@ def check_dataset(
     skipped = list(_skipped(trainable, find_people))
     for file, folder in others:
         try:
-            findings += _leaks(one, file, folder)
+            findings += _leaks(one, read_labelled(kind, file, folder, skeleton=skeleton, on_bad="drop"), file)
         except InputError as error:
             skipped.append(f"leak: {error}")
     if find_people is not None:
@@ -226,20 +226,24 @@ def _skipped(labelled: LabelledSet, find_people: FindPeople | None) -> Iterator[
 
 def _same_pictures(one: _Set) -> Iterator[Finding]:
     images = one.labelled.images
-    for first, second, bits in alike(one.looks, one.looks):
+    for first, second, bits, more in alike(one.looks, one.looks):
         if images[first].path == images[second].path:
             continue
         names = images[first].path.name, images[second].path.name
-        message = f"{names[0]} and {names[1]} look the same ({bits} of 256 bits differ)"
+        message = f"{names[0]} and {names[1]} look the same ({bits} of 256 bits differ{_and_so(more)})"
         yield Finding("same-picture", "warning", message, str(images[first].path))
 
 
-def _leaks(one: _Set, annotations: str | Path, images_dir: str | Path | None) -> Iterator[Finding]:
-    other = read_labelled("auto", annotations, images_dir, on_bad="drop").images
+def _and_so(more: int) -> str:
+    return f"; {more} more look like the first" if more else ""
+
+
+def _leaks(one: _Set, split: LabelledSet, annotations: str | Path) -> Iterator[Finding]:
+    other = split.images
     looks = look_at_all([image.path for image in other])
-    for first, second, bits in alike(one.looks, looks):
-        image = one.labelled.images[first]
-        message = f"{image.path.name} looks like {other[second].path.name} of {annotations} ({bits} of 256 bits differ)"
+    for first, second, bits, more in alike(one.looks, looks):
+        image, like = one.labelled.images[first], other[second].path.name
+        message = f"{image.path.name} looks like {like} of {annotations} ({bits} of 256 bits differ{_and_so(more)})"
         yield Finding("leak", "error", message, str(image.path))
 
 

@@ -1,6 +1,6 @@
 """Labelled people as frozen records: what every annotation format becomes and everything after reads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -69,7 +69,7 @@ class PersonRecord:
     region: NDArray[np.float64] | None = None
     head_size: float | None = None
     crowd_index: float | None = None
-    track_id: int | None = None
+    track_id: Identifier | None = None
 
     def __post_init__(self) -> None:
         for name in ("box", "keypoints", "visibility"):
@@ -96,6 +96,7 @@ class LabelledSet:
         source: the annotation file.
         images_dir: folder that the file's picture names are relative to.
         problems: what was left out, one sentence each; empty unless the reader was told to drop.
+        category_ids: the file's id of each label with keypoints, where it has such ids.
     """
 
     name: str
@@ -105,6 +106,7 @@ class LabelledSet:
     source: Path = field(default_factory=Path)
     images_dir: Path = field(default_factory=Path)
     problems: tuple[str, ...] = ()
+    category_ids: Mapping[str, Identifier] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -149,9 +151,10 @@ class LabelledSet:
         if not 0 < count < len(self.images):
             raise UsageError(f"{self.name}: {share:g} of {len(self.images)} pictures leaves one part empty")
         second = {self.images[index].id for index in order[:count]}
-        return self._of_images(lambda image: image not in second), self._of_images(lambda image: image in second)
+        return self.only_images(lambda image: image not in second), self.only_images(lambda image: image in second)
 
-    def _of_images(self, keep: Callable[[Identifier], bool]) -> "LabelledSet":
+    def only_images(self, keep: Callable[[Identifier], bool]) -> "LabelledSet":
+        """Return the pictures whose ids pass a test, and the people in them."""
         return replace(
             self,
             records=tuple(record for record in self.records if keep(record.image_id)),

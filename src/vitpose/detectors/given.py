@@ -78,22 +78,22 @@ class GivenBoxes:
         entries = {key: tuple(found) for key, found in boxes.items()}
         return cls(str(path), entries, {part: tuple(found) for part, found in keys.items()})
 
-    def boxes_for(self, picture: Key | os.PathLike[str], image_size: Sequence[int]) -> Boxes:
+    def boxes_for(self, picture: Key | os.PathLike[str], image_size: Sequence[int] | None) -> Boxes:
         """Return the boxes of one picture; none when the file does not know it.
 
         Args:
             picture: path, address or COCO image id.
-            image_size: height and width of the upright picture in pixels.
+            image_size: height and width of the upright picture in pixels; None leaves boxes that lie outside.
 
         Raises:
             InputError: a box lies wholly outside the picture, or two entries fit the picture equally well.
         """
         key = self._find(picture)
         entries = self.entries.get(key, ()) if key is not None else ()
-        height, width = image_size[0], image_size[1]
+        height, width = image_size or (0, 0)
         for entry in entries:
             x1, y1, x2, y2 = entry.box or (0, 0, 0, 0)
-            if x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height:
+            if image_size is not None and (x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height):
                 raise InputError(
                     f"{entry.where}: box [{x1:g}, {y1:g}, {x2:g}, {y2:g}] lies outside the picture {picture},"
                     f" which is {width}x{height}"

@@ -1,11 +1,12 @@
 """Run an estimator over a labelled set and score what it finds."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vitpose.core.errors import InputError, UsageError
 from vitpose.core.poses import Boxes, Poses
@@ -23,8 +24,8 @@ from vitpose.evaluation.people import (
     shared_keypoints,
 )
 from vitpose.evaluation.result import Confidence, Curve, EvaluationResult, KeypointRow, Procedure
-from vitpose.evaluation.scores import Material, work_out
-from vitpose.metrics import pck
+from vitpose.evaluation.scores import Material, check_groups, work_out
+from vitpose.metrics import coco, pck
 from vitpose.metrics.bootstrap import Interval, ap_score, mean_score, paired_bootstrap
 from vitpose.metrics.breakdown import CROWDING, OCCLUSION, SIZE, Slice, break_down, crowding, occlusion
 from vitpose.metrics.calibration import fit_calibration, keypoint_error, reliability
@@ -64,7 +65,11 @@ def evaluate(
     Raises:
         InputError: a picture cannot be read, nobody is labelled, or the skeletons share no keypoint.
         UsageError: no detector, or metrics the set does not allow.
+        MissingExtraError: the library for average precision is not installed.
     """
+    check_groups(metrics)
+    if metrics is None or "oks" in metrics:
+        coco.library()
     if not any(record.labelled for record in labelled.records):
         raise InputError(f"{labelled.source}: nobody in it has a labelled keypoint, so there is nothing to measure by")
     if flip_test is not None:
@@ -99,7 +104,7 @@ def evaluate(
         pictures=pictures,
         poses=poses,
         matches=match(table),
-        predictions=tuple({**entry, "image_id": pictures[entry["image_id"]].id} for entry in results),
+        predictions=_predictions(results, pictures, labelled, theirs, categories),
     )
 
 
@@ -142,6 +147,36 @@ def _estimate(
         yield estimates
         if progress is not None:
             progress(done, len(pictures))
+
+
+def _predictions(
+    results: Sequence[dict[str, Any]],
+    pictures: Sequence[Picture],
+    labelled: LabelledSet,
+    keypoints: NDArray[np.int64],
+    categories: Mapping[str, int],
+) -> tuple[dict[str, Any], ...]:
+    """Return results with the ids and keypoints of the file of labels, so that other tools can score them by it.
+
+    Keypoints the model does not know are 0, 0, 0.
+    """
+    own = labelled.category_ids
+    ids = {number: own.get(label, number) for label, number in categories.items()}
+    if len(categories) == len(own) == 1:
+        ids = dict.fromkeys(ids, next(iter(own.values())))
+    found = []
+    for entry in results:
+        points = np.zeros((len(labelled.skeleton), 3))
+        points[keypoints] = np.reshape(entry["keypoints"], (-1, 3))
+        found.append(
+            {
+                **entry,
+                "image_id": pictures[entry["image_id"]].id,
+                "category_id": ids[entry["category_id"]],
+                "keypoints": points.ravel().tolist(),
+            }
+        )
+    return tuple(found)
 
 
 def _one_category(labels: dict[str, Any]) -> dict[str, Any]:

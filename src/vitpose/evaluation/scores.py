@@ -47,15 +47,25 @@ class Material:
     table: KeypointTable
 
 
+def check_groups(chosen: Sequence[str] | None) -> None:
+    """Refuse what is no group, before the work.
+
+    Raises:
+        UsageError: an unknown group.
+    """
+    for name in chosen or ():
+        if name not in GROUPS:
+            raise UsageError(f"unknown metrics {name!r}{nearest(name, GROUPS)}")
+
+
 def work_out(material: Material, chosen: Sequence[str] | None) -> dict[str, float]:
     """Return the numbers of the chosen groups, or of all that make sense for the set.
 
     Raises:
         UsageError: an unknown group, or one the set has no labels for.
     """
+    check_groups(chosen)
     for name in chosen or ():
-        if name not in GROUPS:
-            raise UsageError(f"unknown metrics {name!r}{nearest(name, GROUPS)}")
         if not GROUPS[name][0](material):
             raise UsageError(f"the labels of {material.labelled.name!r} do not carry what {name!r} needs")
     names = chosen or [name for name, (fits, _) in GROUPS.items() if fits(material) and name not in _ON_REQUEST]

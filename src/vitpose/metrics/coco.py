@@ -7,6 +7,7 @@ pairs at once. Numbers equal pycocotools' (a test holds them to it).
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -166,9 +167,18 @@ def score_table(table: KeypointTable) -> KeypointAP:
     return _summary(*_accumulate(table))
 
 
+def library() -> ModuleType:
+    """Return the library that counts.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    return require("faster_coco_eval", "train", "average precision by OKS")
+
+
 def _accumulate(table: KeypointTable) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return precision ``(thresholds, recalls, categories, areas)`` and recall ``(thresholds, categories, areas)``."""
-    library = require("faster_coco_eval", "train", "average precision by OKS")
+    counted = library()
     frame = {
         "images": [{"id": place} for place in range(len(table.images))],
         "categories": [{"id": place, "name": name} for place, name in enumerate(table.category_names)],
@@ -176,9 +186,9 @@ def _accumulate(table: KeypointTable) -> tuple[NDArray[np.float64], NDArray[np.f
     with warnings.catch_warnings():
         # Ids are given anew here and start at 1; the warning is about files with an annotation 0.
         warnings.simplefilter("ignore", UserWarning)
-        labels = library.COCO({**frame, "annotations": _annotations(table, table.truth)})
-        found = library.COCO({**frame, "annotations": _detections(table)})
-    evaluation = library.COCOeval_faster(labels, found, "keypoints")
+        labels = counted.COCO({**frame, "annotations": _annotations(table, table.truth)})
+        found = counted.COCO({**frame, "annotations": _detections(table)})
+    evaluation = counted.COCOeval_faster(labels, found, "keypoints")
     evaluation.params.catIds = list(range(len(table.categories)))
     blocks, count = table.blocks, len(table.categories)
 

@@ -93,7 +93,7 @@ def _split(config: RunConfig, labelled: LabelledSet) -> tuple[LabelledSet, Label
             f"{labelled.source}: people are labelled in {len(told)} picture, and some must be held out to judge by:"
             " label more, or give a second file for validation"
         )
-    return labelled.select(lambda person: person.image_id in told).split(config.data.holdout, seed=config.seed)
+    return labelled.only_images(told.__contains__).split(config.data.holdout, seed=config.seed)
 
 
 def read_set(config: RunConfig, one: SetConfig) -> LabelledSet:

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
+import numpy as np
+
 from vitpose.core.errors import InputError
 from vitpose.core.skeleton import Skeleton, builtin_skeletons, load_skeleton
 from vitpose.data.matching import same_name
-from vitpose.data.readers.checks import Entry, identifier, table
+from vitpose.data.readers.checks import Entry, identifier, numbers, table
 from vitpose.data.records import Identifier
 
 
@@ -25,10 +27,18 @@ def category_names(categories: Sequence[Any], where: str) -> dict[Identifier, st
     return names
 
 
+def without_keypoints(categories: Sequence[Any]) -> frozenset[Identifier]:
+    """Return the ids of categories that name no keypoints beside others that do: what they are about has no pose."""
+    named = [isinstance(entry, dict) and bool(entry.get("keypoints")) for entry in categories]
+    pairs = zip(categories, named, strict=True) if any(named) else ()
+    return frozenset(entry["id"] for entry, has in pairs if not has)
+
+
 def skeleton_of(categories: Sequence[Any], where: str) -> Skeleton | None:
     """Return the skeleton the categories describe, or None when they name no keypoints.
 
-    A built-in skeleton is taken where the names agree with it in order, case and separators aside. Otherwise edges are
+    A built-in skeleton is taken where the names agree with it in order, case and separators aside, and so do sigmas
+    and weights where they are given. Otherwise edges are
     read as COCO writes them, counted from 1 (from 0 where a 0 occurs), and mirror pairs come from ``flip_pairs``,
     pairs of positions counted from 0, or from the names.
 
@@ -49,7 +59,17 @@ def skeleton_of(categories: Sequence[Any], where: str) -> Skeleton | None:
                 f"{where}: categories {first.get('name')!r} and {entry.get('name')!r} have different keypoints;"
                 " keep one kind of skeleton in a file"
             )
-    return _builtin(first) or _own(first, place)
+    builtin = _builtin(first)
+    return builtin if builtin is not None and _agrees(builtin, first, place) else _own(first, place)
+
+
+def _agrees(known: Skeleton, entry: Entry, place: str) -> bool:
+    """Say whether what else an entry says of its keypoints is what the skeleton says."""
+    for key, mine in (("sigmas", known.sigma_array), ("weights", known.weights or [1.0] * len(known))):
+        given = entry.get(key)
+        if isinstance(given, list) and len(given) == len(mine) and not np.allclose(numbers(entry, key, place), mine):
+            return False
+    return True
 
 
 def _builtin(entry: Entry) -> Skeleton | None:
@@ -83,19 +103,24 @@ def _own(entry: Entry, place: str) -> Skeleton:
 def _pairs(
     entry: Entry, key: str, names: Sequence[str], place: str, *, counted_from: int | None = None
 ) -> list[list[str]]:
-    """Return pairs of names from pairs of positions; ``counted_from`` None: from 0 if a 0 occurs, else from 1."""
+    """Return pairs of names from pairs of positions, or of names themselves.
+
+    ``counted_from`` None: from 0 if a 0 occurs, else from 1.
+    """
     pairs = entry.get(key) or []
     if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
         raise InputError(f"{place}: field {key!r} must be a list of pairs of positions")
+    if pairs and all(name in names for name in chain.from_iterable(pairs)):
+        return [list(pair) for pair in pairs]
     start = (0 if 0 in chain.from_iterable(pairs) else 1) if counted_from is None else counted_from
     return [
-        [names[index] for index in _positions([position - start for position in pair], names, f"{place}: {key} {pair}")]
+        [names[index] for index in _positions(pair, names, f"{place}: {key} {pair}", counted_from=start)]
         for pair in pairs
     ]
 
 
-def _positions(values: Sequence[Any], names: Sequence[str], place: str) -> list[int]:
+def _positions(values: Sequence[Any], names: Sequence[str], place: str, *, counted_from: int = 0) -> list[int]:
     for value in values:
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < len(names):
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value - counted_from < len(names):
             raise InputError(f"{place} points to a keypoint that does not exist: there are {len(names)}")
-    return list(values)
+    return [value - counted_from for value in values]

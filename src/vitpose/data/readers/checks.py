@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +33,7 @@ def read_json(path: Path) -> Any:
         return json.loads(data.decode("utf-8-sig"))
     except FileNotFoundError as error:
         raise InputError(f"annotation file {path} does not exist") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"annotation file {path} cannot be read: {error}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"annotation file {path} is not JSON: {error}") from error

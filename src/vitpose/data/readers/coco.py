@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vitpose.core.errors import InputError
 from vitpose.core.geometry import CONTEXT, Size
 from vitpose.core.skeleton import Skeleton
-from vitpose.data.readers.categories import category_names, skeleton_of
+from vitpose.data.readers.categories import category_names, skeleton_of, without_keypoints
 from vitpose.data.readers.checks import Entry, OnBad, entries, identifier, number, numbers, picture_size, table, text
 from vitpose.data.readers.pictures import find_images, picture_path
 from vitpose.data.records import AREA_OF_BOX, Identifier, ImageEntry, LabelledSet, PersonRecord
@@ -50,6 +50,7 @@ class _Context(NamedTuple):
     keypoints: int
     images: Mapping[Identifier, ImageEntry]
     categories: Mapping[Identifier, str]
+    others: frozenset[Identifier]
 
 
 def read_coco(path: Path, content: Any, images_dir: str | Path | None, style: CocoStyle, on_bad: OnBad) -> LabelledSet:
@@ -70,7 +71,8 @@ def read_coco(path: Path, content: Any, images_dir: str | Path | None, style: Co
     if skeleton is None:
         raise InputError(f"{where}: the categories name no keypoints; say which skeleton the file has")
     folder, images = _images(path, entries(content, "images", path), images_dir)
-    context = _Context(where, style, len(skeleton), images, category_names(categories, where))
+    names = category_names(categories, where)
+    context = _Context(where, style, len(skeleton), images, names, without_keypoints(categories))
     records, problems = _people(people, context, on_bad)
     if style.swapped_sizes:
         images = _upright(images, records)
@@ -82,6 +84,7 @@ def read_coco(path: Path, content: Any, images_dir: str | Path | None, style: Co
         source=path,
         images_dir=folder,
         problems=tuple(problems),
+        category_ids={label: key for key, label in names.items() if key not in context.others},
     )
 
 
@@ -92,12 +95,19 @@ def _images(
     names = [text(table(entry, place), "file_name", place) for entry, place in zip(listed, places, strict=True)]
     folder, dropped = find_images(path, images_dir, names)
     images: dict[Identifier, ImageEntry] = {}
+    owners: dict[Path, str] = {}
     for entry, name, place in zip(listed, names, places, strict=True):
+        found = picture_path(folder, name, dropped)
+        if owners.setdefault(found, name) != name:
+            raise InputError(
+                f"{place}: {owners[found]!r} and {name!r} would both be {found}: give the folder"
+                " the names are relative to"
+            )
         key = identifier(entry, "id", place)
         if key in images:
             raise InputError(f"{place}: field 'id' is {key!r}, which another image has too")
         crowd_index = number(entry, "crowdIndex", place)
-        images[key] = ImageEntry(key, picture_path(folder, name, dropped), picture_size(entry, place), crowd_index)
+        images[key] = ImageEntry(key, found, picture_size(entry, place), crowd_index)
     return folder, images
 
 
@@ -113,6 +123,8 @@ def _people(people: Sequence[Any], context: _Context, on_bad: OnBad) -> tuple[li
             if key in seen:
                 raise InputError(f"{place}: field 'id' is used twice")
             seen.add(key)
+            if _category(entry, place) in context.others:
+                continue
             record = _person(entry, key, place, context)
         except InputError as error:
             if on_bad == "refuse":
@@ -144,14 +156,26 @@ def _person(entry: Entry, key: Identifier, place: str, context: _Context) -> Per
         box=box,
         keypoints=keypoints.astype(np.float32),
         visibility=visibility,
-        area=float(np.prod(box[2:] - box[:2])) * AREA_OF_BOX if area is None else area,
+        # Tools without outlines write 0; an outline drawn the other way round makes it negative.
+        area=area if area is not None and area > 0 else float(np.prod(box[2:] - box[:2])) * AREA_OF_BOX,
         crowd=_is_crowd(entry, place),
-        label=context.categories.get(entry.get("category_id", ""), ""),
+        label=context.categories.get(_category(entry, place), ""),
         region=_region(entry, place, center_scale=context.style.center_scale),
         head_size=_head_size(entry, place),
         crowd_index=image.crowd_index,
-        track_id=None if (track := number(entry, "track_id", place)) is None else int(track),
+        track_id=_track(entry, place),
     )
+
+
+def _category(entry: Entry, place: str) -> Identifier:
+    return "" if entry.get("category_id") is None else identifier(entry, "category_id", place)
+
+
+def _track(entry: Entry, place: str) -> Identifier | None:
+    """Return a track's id as it is, whole number or text."""
+    value = entry.get("track_id")
+    whole = isinstance(value, float) and value.is_integer()
+    return None if value is None else int(value) if whole else identifier(entry, "track_id", place)
 
 
 def _is_crowd(entry: Entry, place: str) -> bool:
@@ -190,11 +214,9 @@ def _box(entry: Entry, place: str, labelled: NDArray[np.float64], shift: float) 
     width, height = given[2:]
     if width > 0 and height > 0:
         return np.concatenate([given[:2], given[:2] + given[2:]]) - shift
-    if min(width, height) == 0 and not len(labelled):
-        return None
-    raise InputError(
-        f"{place}: field 'bbox' is {given.tolist()}: width and height must be above 0 (drop faulty entries to go on)"
-    )
+    if width >= 0 and height >= 0:  # as tools write it around a single point
+        return _box_around(labelled, place) if len(labelled) else None
+    raise InputError(f"{place}: field 'bbox' is {given.tolist()}: width and height must be above 0")
 
 
 def _box_around(labelled: NDArray[np.float64], place: str) -> NDArray[np.float64]:

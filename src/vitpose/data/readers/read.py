@@ -112,7 +112,8 @@ def detect_kind(content: Any) -> str:
         return "humanart"
     if "capture" in image and "joint_valid" in person:
         return "interhand"
-    points = len(person.get("keypoints") or ())
+    keypoints = person.get("keypoints")
+    points = len(keypoints) if isinstance(keypoints, list) else 0
     if "crowdIndex" in image and points == 14 * 3:
         return "crowdpose"
     if "nframes" in image and points == 15 * 3:
@@ -122,7 +123,9 @@ def detect_kind(content: Any) -> str:
 
 def _by_count(content: Mapping[str, Any], points: int) -> str:
     """Tell sets whose files name no keypoints by how many there are."""
-    named = any(_first([category]).get("keypoints") for category in content.get("categories") or ())
+    categories = content.get("categories")
+    listed = categories if isinstance(categories, list) else []
+    named = any(_first([category]).get("keypoints") for category in listed)
     unnamed = {68 * 3: "300w", 98 * 3: "wflw", 29 * 3: "cofw", 136 * 3: "halpe"}
     return "coco" if named else unnamed.get(points, "coco")
 
