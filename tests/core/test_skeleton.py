@@ -189,13 +189,21 @@ def test_flip_is_found_by_name_when_it_is_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("left", "right"),
     [("left_eye", "right_eye"), ("L_Eye", "R_Eye"), ("eye_l", "eye_r"), ("eyeL", "eyeR"), ("EYE LEFT", "EYE RIGHT"),
-     ("LeftHoof", "RightHoof"), ("paw.L", "paw.R"), ("front-l-paw", "front-r-paw")],
+     ("LeftHoof", "RightHoof"), ("paw.L", "paw.R"), ("front-l-paw", "front-r-paw"), ("LShoulder", "RShoulder"),
+     ("lShoulder", "rShoulder"), ("Leye", "Reye"), ("L2", "R2"), ("forelegL4", "forelegR4")],
 )  # fmt: skip
 def test_sides_are_known_by_name(left, right):
     assert pairs_by_name([right, "tail", left]) == ((left, right),)
 
 
-@pytest.mark.parametrize("names", [["L2", "R2"], ["Lip", "Rip"], ["left_eye"], ["lower", "rower"], []])
+def test_a_letter_that_nothing_separates_contradicts_no_pairs_that_are_given():
+    names = ("L2", "R2", "left_eye", "right_eye")
+    assert Skeleton("spine", names, flip_pairs=(("left_eye", "right_eye"),)).flip_pairs == (("left_eye", "right_eye"),)
+    with pytest.raises(InputError, match="missing from flip"):
+        Skeleton("spine", names, flip_pairs=(("L2", "R2"),))
+
+
+@pytest.mark.parametrize("names", [["L2", "L3"], ["Lip", "Chin"], ["left_eye"], ["lower", "rower"], []])
 def test_other_names_have_no_side(names):
     assert pairs_by_name(names) == ()
 

@@ -125,6 +125,19 @@ def test_auto_is_quiet_where_there_is_nothing_to_choose(model, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_a_damaged_file_in_the_cache_is_exported_again(model, cache, name):
+    pytest.importorskip(name)
+    place = cached_onnx(model)
+    place.write_bytes(b"")  # as a power cut may leave it
+    engine = make_engine(name, model, device="cpu")
+    expected = EagerEngine(model, device="cpu")(tiny_crops(3))
+    assert np.abs(engine(tiny_crops(3)) - expected).max() < 1e-4 * np.abs(expected).max()
+    assert place.stat().st_size
+    engine.close()
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_file_engines_export_once_and_agree(model, cache, monkeypatch):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("openvino")

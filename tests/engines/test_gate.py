@@ -9,7 +9,7 @@ from vitpose.core.errors import GateError, UsageError
 from vitpose.core.geometry import Size
 from vitpose.core.skeleton import Skeleton
 from vitpose.engines.base import FakeEngine
-from vitpose.engines.gate import Limits, compare, excess
+from vitpose.engines.gate import Found, Limits, compare, excess, judge
 
 SKELETON = Skeleton(name="four", keypoints=("a", "b", "c", "d"))
 PLACES = [(0.3, 0.3), (0.6, 0.4), (0.5, 0.7), (0.4, 0.5)]
@@ -87,7 +87,28 @@ class Broken(FakeEngine):
 def test_unsure_keypoints_do_not_count_unless_nothing_else_is_there():
     found = compare(Faint(PLACES), Faint(PLACES), CROPS, skeleton=SKELETON, codec=Codec())
     assert found.all_counted
-    assert "sure of nothing" in found.summary
+    assert "hardly sure of any" in found.summary
+
+
+def test_keypoints_the_reference_never_saw_are_named_and_cannot_be_most():
+    expected = Found(np.zeros((32, 4, 2)) + 10, np.full((32, 4), 0.9))
+    sizes = Size(64, 48), Size(16, 12)
+
+    def judged(unsure):
+        scores, points = expected.scores.copy(), expected.xy.copy()
+        scores[:, :unsure], points[:, :unsure] = 0.1, 90
+        return judge(Found(expected.xy, scores), Found(points, scores), ("x", "y"), sizes=sizes, skeleton=SKELETON)
+
+    few, most = judged(1), judged(3)
+    assert few.passed
+    assert "not compared, for the reference was sure of none: a" in few.summary
+    assert not most.passed
+
+
+@pytest.mark.parametrize("limit", ["p50", "p99", "keypoint_p50", "oks"])
+def test_limits_nothing_can_keep_are_refused(limit):
+    with pytest.raises(UsageError, match="must be above 0"):
+        Limits(**{limit: 0.0})
 
 
 def test_an_engine_that_answers_nonsense_fails():

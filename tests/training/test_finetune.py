@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from vitpose.core.skeleton import load_skeleton
 from vitpose.data.readers.read import read_labelled
 from vitpose.metrics.calibration import Calibration
 from vitpose.models.pose import create_model
-from vitpose.training.finetune import batch_for, epochs_for, find_labels, plan_finetuning
+from vitpose.training.finetune import Labels, _named_labels, batch_for, epochs_for, find_labels, plan_finetuning
 from vitpose.weights.checkpoint import save_checkpoint
 from vitpose.weights.load import load_model
 from vitpose.weights.locate import locate
@@ -96,6 +97,16 @@ def test_a_model_is_tuned_as_what_it_is(folder, tmp_path):
 def test_defaults_by_the_number_of_people():
     assert [epochs_for(people, 8) for people in (2_000_000, 20_000, 5000, 1000, 500, 100)] == [3, 3, 5, 12, 25, 125]
     assert [batch_for(width) for width in (192, 384, 768, 1024, 1280)] == [16, 16, 8, 4, 4]
+
+
+def test_labels_that_are_named_keep_their_validation(folder, tmp_path):
+    (train,) = folder.glob("*.json")
+    (folder / "old.json").write_text(train.read_text())
+    assert _named_labels(folder, Path(train.name)) == Labels(train, None)
+    (folder / "val.json").write_text(train.read_text())
+    assert _named_labels(folder, Path(train.name)) == Labels(train, folder / "val.json")
+    assert _named_labels(folder, folder / "val.json") == Labels(folder / "val.json", None)
+    assert _named_labels(folder, tmp_path / "none.json") == Labels(tmp_path / "none.json", None)
 
 
 def test_labels_are_found_or_the_choice_is_named(folder, tmp_path):

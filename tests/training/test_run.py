@@ -245,7 +245,7 @@ def test_no_memory_for_one_person_says_what_to_do(tmp_path, monkeypatch):
     from vitpose.training import supervised
 
     def no_memory(*_arguments):
-        raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes")
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes. Error code 12")
 
     monkeypatch.setattr(supervised, "features_of", no_memory)
     with pytest.raises(VitPoseError, match=r"one person at a time.*checkpointing"):
@@ -299,6 +299,24 @@ def test_a_changed_configuration_is_refused_with_the_changes(tmp_path):
     assert "schedule.epochs: 1 -> 2" in str(caught.value)
     outcome = run(tmp_path, "schedule.epochs=2", resume=True, force=True)
     assert outcome.progress.step == 6
+
+
+def test_forced_settings_are_those_that_count(tmp_path):
+    run(tmp_path, "schedule.epochs=1", "optim.weight_decay=0.1")
+    run(tmp_path, "schedule.epochs=2", "optim.weight_decay=0.5", "optim.betas=[0.8,0.9]", resume=True, force=True)
+    _, parts = state_module.load_state(tmp_path / "state.pt")
+    groups = parts["optimizer"]["param_groups"]
+    assert {group["weight_decay"] for group in groups} == {0.0, 0.5}
+    assert all(tuple(group["betas"]) == (0.8, 0.9) for group in groups)
+    with pytest.raises(VitPoseError, match="belongs to another"):
+        run(tmp_path, "schedule.epochs=3", "optim.freeze_blocks=1", resume=True, force=True)
+
+
+def test_settings_that_cannot_work_leave_the_folder_free(tmp_path):
+    for change in ("optim.clip_norm=-1", "optim.betas=[0.9,1.0]"):
+        with pytest.raises(UsageError, match="optim"):
+            run(tmp_path / "run", change)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_begun_before_a_setting_existed_goes_on(tmp_path):

@@ -1,5 +1,7 @@
 """Starting weights: what fits carries over by name, and nothing else."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_runs import tiny
@@ -56,6 +58,22 @@ def test_another_kind_of_head_starts_fresh_and_another_input_size_is_fitted(sour
     assert any("starts fresh: no head of the source is of its kind" in note for note in notes)
     assert any("position" in note for note in notes)
     assert all(torch.equal(value, before[name]) for name, value in model.heads.state_dict().items())
+
+
+def test_the_expert_goes_with_the_head(tmp_path):
+    changes = "model.heads.0.skeleton=coco17", "model.heads.0.dataset=coco", "data.train.0.dataset=coco"
+    spec = tiny(*changes, "model.backbone.experts=2", "model.backbone.expert_width=8").model.spec()
+    (first,) = spec.heads
+    other = replace(first, dataset="custom", skeleton="custom", keypoints=len(CUSTOM), expert=1)
+    old = create_model(replace(spec, heads=(first, other)), seed=5)
+    path = tmp_path / "both.safetensors"
+    save_checkpoint(path, old, {"coco": load_skeleton("coco17"), "custom": CUSTOM})
+    model, skeletons = custom(tmp_path)
+    notes = start_from(model, skeletons, path)
+    assert "kept the expert of custom" in notes
+    images = torch.rand(2, 3, *model.spec.input_size)
+    with torch.no_grad():
+        assert torch.allclose(model.eval()(images), old.eval()(images, "custom"), atol=1e-5)
 
 
 def test_experts_start_from_the_last_rows(source, tmp_path):

@@ -124,7 +124,7 @@ def _run(config: "RunConfig", out: Path, *, resume: bool, force: bool, cpu: bool
         score = outcome.progress.best_score
         best = "" if score is None else f", best score {score:.4f} at step {outcome.progress.best_step}"
         typer.echo(f"{outcome.ending} at step {outcome.progress.step}{best} -> {out}/", err=True)
-        page = None if interrupted else finish(config, out, validation_sets(config))
+        page = None if interrupted else finish(config, out, validation_sets(config), cpu=cpu)
         if page is not None:
             typer.echo(f"report: {page}", err=True)
     if interrupted:

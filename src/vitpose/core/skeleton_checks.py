@@ -16,6 +16,10 @@ KEYS = ("name", "title", "source", "keypoints", "edges", "flip", "upper_body", "
 _SIDES = (("left", "right"), ("Left", "Right"), ("LEFT", "RIGHT"), ("L", "R"), ("l", "r"))
 
 
+_WRITTEN_TOGETHER = ((r"^L", "R"), (r"^l(?=[A-Z0-9])", "r"), (r"(?<=[a-z0-9])L(?=[A-Z0-9])", "R"))
+"""A letter for the side that nothing separates: it says something only where the partner exists."""
+
+
 class Problem(NamedTuple):
     """One fault: a sentence for people, and where in the plain data it is."""
 
@@ -58,9 +62,25 @@ def number_problems(field: str, names: Sequence[str], values: Sequence[float]) -
 
 
 def pairs_by_name(names: Sequence[str]) -> tuple[Pair, ...]:
-    """Find mirror pairs from names alone: ``left_eye``/``right_eye``, ``L_Eye``/``R_Eye``, ``eyeL``/``eyeR``."""
+    """Find mirror pairs from names alone.
+
+    ``left_eye``/``right_eye``, ``L_Eye``/``R_Eye``, ``eyeL``/``eyeR``; and, where the partner is there,
+    ``LEye``/``REye``, ``lEye``/``rEye``, ``Leye``/``Reye``, ``L1``/``R1``, ``legL2``/``legR2``.
+    """
     known = set(names)
-    return tuple((name, other) for name in names if (other := _right_of(name)) is not None and other in known)
+    found = ((name, next((other for other in _partners(name) if other in known), None)) for name in names)
+    return tuple((name, other) for name, other in found if other is not None)
+
+
+def _partners(name: str) -> Iterator[str]:
+    """Yield the names a right-hand partner may have, the surest first."""
+    marked = _right_of(name)
+    if marked is not None:
+        yield marked
+    for pattern, right in _WRITTEN_TOGETHER:
+        other = re.sub(pattern, right, name, count=1)
+        if other != name:
+            yield other
 
 
 def _right_of(name: str) -> str | None:
@@ -110,7 +130,9 @@ def _side_problems(
     keypoints: Sequence[str], partner: Mapping[str, str], home: Mapping[str, Place]
 ) -> Iterator[Problem]:
     """Compare the pairs with those the names suggest; a skeleton without any pair is left alone."""
-    for left, right in pairs_by_name(keypoints):
+    # A letter that nothing separates is too little to contradict a file that says its pairs.
+    sure = ((name, _right_of(name)) for name in keypoints)
+    for left, right in ((name, other) for name, other in sure if other is not None and other in keypoints):
         for name, other in ((left, right), (right, left)):
             if name in partner and partner[name] != other:
                 pair = f"flip pair [{name!r}, {partner[name]!r}]"

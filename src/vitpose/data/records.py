@@ -147,7 +147,7 @@ class LabelledSet:
             UsageError: one of the parts would be empty.
         """
         order = np.random.default_rng(seed).permutation(len(self.images))
-        count = round(len(self.images) * share)
+        count = max(round(len(self.images) * share), 1) if share > 0 else 0
         if not 0 < count < len(self.images):
             raise UsageError(f"{self.name}: {share:g} of {len(self.images)} pictures leaves one part empty")
         second = {self.images[index].id for index in order[:count]}

@@ -20,7 +20,7 @@ from vitpose.core.skeleton import Skeleton
 from vitpose.engines.base import Crops, Engine
 from vitpose.engines.compiled import CompiledEngine
 from vitpose.engines.eager import EagerEngine
-from vitpose.engines.files import DeferredEngine, cache_folder, cached_onnx
+from vitpose.engines.files import DeferredEngine, cache_folder, from_cache
 from vitpose.engines.gate import Limits, compare
 from vitpose.engines.graph import weights_digest
 from vitpose.engines.onnxruntime import OnnxRuntimeEngine
@@ -222,10 +222,11 @@ def _compiled(precision: Any) -> Build:
 
 def _onnxruntime(model: VitPose, dataset: str | None, device: str) -> Engine:
     place = "cuda" if device.startswith("cuda") else "cpu"
+    where = device if place == "cuda" else "cpu"
     return DeferredEngine(
         f"onnxruntime-{place}-fp32",
         model,
-        lambda model, dataset: OnnxRuntimeEngine(cached_onnx(model, dataset), device=place),
+        lambda model, dataset: from_cache(model, dataset, lambda path: OnnxRuntimeEngine(path, device=where)),
         dataset,
     )
 
@@ -237,7 +238,7 @@ def _openvino(precision: str) -> Build:
         return DeferredEngine(
             f"openvino-cpu-{precision}",
             model,
-            lambda model, dataset: OpenVinoEngine(cached_onnx(model, dataset), precision=precision),
+            lambda model, dataset: from_cache(model, dataset, lambda path: OpenVinoEngine(path, precision=precision)),
             dataset,
         )
 

@@ -1,5 +1,7 @@
 """Engines for models in memory that run from a file: exported once into the cache, then opened like any other."""
 
+import hashlib
+import json
 import logging
 import os
 import tempfile
@@ -7,7 +9,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from vitpose.core.errors import UsageError, VitPoseError
+from vitpose._version import __version__
+from vitpose.core.errors import UsageError, VitPoseError, WeightsError
 from vitpose.core.geometry import Size
 from vitpose.core.skeleton import Skeleton
 from vitpose.engines.base import Crops, Engine, Heatmaps
@@ -36,7 +39,9 @@ def cached_onnx(model: VitPose, dataset: str | None = None) -> Path:
         VitPoseError: the cache cannot be written.
     """
     head = model.spec.head(dataset)
-    path = cache_folder() / "engines" / f"{weights_digest(model)[:24]}-{head.dataset}.onnx"
+    # Another version may write another graph of the same weights.
+    facts = hashlib.sha256(json.dumps([__version__, model.spec.to_dict()], sort_keys=True).encode()).hexdigest()
+    path = cache_folder() / "engines" / f"{weights_digest(model)[:24]}-{facts[:8]}-{head.dataset}.onnx"
     if path.is_file():
         return path
     _log.info("exporting %s (%s) to ONNX once, into %s", model.spec.name, head.dataset, path)
@@ -52,6 +57,23 @@ def cached_onnx(model: VitPose, dataset: str | None = None) -> Path:
     except OSError as error:
         raise VitPoseError(f"cannot write {path}: {error.strerror or error}") from error
     return path
+
+
+def from_cache(model: VitPose, dataset: str | None, build: Callable[[Path], Engine]) -> Engine:
+    """Return an engine on the cached file of one head; a file that was damaged is exported again, once.
+
+    Raises:
+        WeightsError: the file that was just written cannot be opened either.
+        MissingExtraError: the packages for ONNX are not installed.
+        VitPoseError: the cache cannot be written.
+    """
+    path = cached_onnx(model, dataset)
+    try:
+        return build(path)
+    except WeightsError:
+        _log.warning("%s is damaged: it is exported again", path)
+        path.unlink(missing_ok=True)
+        return build(cached_onnx(model, dataset))
 
 
 class DeferredEngine:

@@ -28,7 +28,7 @@ class OnnxRuntimeEngine:
 
         Args:
             path: a file written by ``vitpose export``.
-            device: ``cpu``, ``cuda`` or ``auto`` (CUDA where this ONNX Runtime has it).
+            device: ``cpu``, ``cuda``, ``cuda:1`` or ``auto`` (CUDA where this ONNX Runtime has it).
             threads: for one call; the cores there are by default.
             batch_size: crops run at a time.
 
@@ -42,6 +42,7 @@ class OnnxRuntimeEngine:
         self._runtime: Any = require("onnxruntime", "onnx", "running an .onnx file")
         self._path = Path(path)
         self._provider = _provider(self._runtime, device)
+        self._number = int(device.partition(":")[2] or 0)
         self._threads = threads or usable_cores()
         self._batch = batch_size
         self._lock = threading.Lock()
@@ -106,8 +107,9 @@ class OnnxRuntimeEngine:
         options.log_severity_level = 3
         # Spinning threads make the next call start sooner and everything else on the machine slower.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        choice = {"device_id": self._number} if self._provider.startswith("CUDA") else {}
         try:
-            return self._runtime.InferenceSession(str(self._path), options, providers=[self._provider])
+            session = self._runtime.InferenceSession(str(self._path), options, providers=[(self._provider, choice)])
         except Exception as error:  # the runtime's exceptions have no common base
             text = str(error).strip().splitlines()[-1][:300]
             if "NOT_IMPLEMENTED" in text or "NotImplemented" in type(error).__name__:
@@ -120,13 +122,21 @@ class OnnxRuntimeEngine:
                     f"{self._path} is not an ONNX file, or is damaged: get or export it again"
                 ) from error
             raise VitPoseError(f"ONNX Runtime cannot open {self._path}: {text}") from error
+        used = session.get_providers()[0]
+        if used != self._provider:  # it goes on without a word where the libraries of CUDA are missing
+            raise UsageError(
+                f"ONNX Runtime cannot use {self._provider} here and would take {used}: choose --device cpu"
+            )
+        return session
 
 
 def _provider(runtime: Any, device: str) -> str:
     known = runtime.get_available_providers()
     if device == "auto":
         return "CUDAExecutionProvider" if "CUDAExecutionProvider" in known else "CPUExecutionProvider"
-    kind = device.partition(":")[0]
+    kind, _, number = device.partition(":")
+    if number and not number.isdecimal():
+        raise UsageError(f"unknown device {device!r}: give cpu, cuda or cuda:1")
     provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}.get(kind)
     if provider is None or provider not in known:
         raise UsageError(f"this ONNX Runtime has no device {device!r}; it has {', '.join(known)}")

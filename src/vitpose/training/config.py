@@ -376,7 +376,8 @@ def _problems(run: RunConfig) -> list[str]:
         for one in (*run.data.train, *run.data.validation)
         if one.format not in kinds
     ]
-    loop, schedule, objective = run.loop, run.schedule, run.objective
+    loop, schedule, objective, optim = run.loop, run.schedule, run.objective, run.optim
+    ratio = objective.masked.ratio
     rules = (
         (bool(run.data.train), "data.train is empty"),
         (0 <= run.data.holdout < 1, f"data.holdout must be at least 0 and below 1, not {run.data.holdout}"),
@@ -386,15 +387,14 @@ def _problems(run: RunConfig) -> list[str]:
         (schedule.epochs >= 1, f"schedule.epochs must be at least 1, not {schedule.epochs}"),
         (loop.save_every >= 1 and loop.log_every >= 1, "loop.save_every and loop.log_every must be at least 1"),
         (loop.evaluate_every >= 1, f"loop.evaluate_every must be at least 1, not {loop.evaluate_every}"),
-        (run.optim.lr > 0, f"optim.lr must be above 0, not {run.optim.lr}"),
-        (run.optim.muon_lr > 0, f"optim.muon_lr must be above 0, not {run.optim.muon_lr}"),
-        (0 < run.optim.layer_decay <= 1, f"optim.layer_decay must be in 0..1, not {run.optim.layer_decay}"),
-        (0 <= run.optim.ema < 1, f"optim.ema must be at least 0 and below 1, not {run.optim.ema}"),
+        (optim.lr > 0, f"optim.lr must be above 0, not {optim.lr}"),
+        (min(optim.clip_norm, optim.weight_decay) >= 0, "optim.clip_norm and weight_decay must be 0 or more"),
+        (optim.eps > 0 and all(0 <= one < 1 for one in optim.betas), "optim.eps or optim.betas is out of range"),
+        (optim.muon_lr > 0, f"optim.muon_lr must be above 0, not {optim.muon_lr}"),
+        (0 < optim.layer_decay <= 1, f"optim.layer_decay must be in 0..1, not {optim.layer_decay}"),
+        (0 <= optim.ema < 1, f"optim.ema must be at least 0 and below 1, not {optim.ema}"),
         (0 <= objective.balance <= 1, f"objective.balance must be in 0..1, not {objective.balance}"),
-        (
-            0 < objective.masked.ratio < 1,
-            f"objective.masked.ratio must be between 0 and 1, not {objective.masked.ratio}",
-        ),
+        (0 < ratio < 1, f"objective.masked.ratio must be between 0 and 1, not {ratio}"),
         (run.seed >= 0, f"seed must be at least 0, not {run.seed}"),
     )
     return found + [message for ok, message in rules if not ok]

@@ -5,6 +5,7 @@ people, few epochs, small batches; the fewer people, the more passes over them, 
 """
 
 import math
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def plan_finetuning(
         WeightsError: the model is not to be had.
     """
     folder = Path(data)
-    labels = find_labels(folder) if annotations is None else Labels(Path(annotations), None)
+    labels = find_labels(folder) if annotations is None else _named_labels(folder, Path(annotations))
     labelled = read_labelled("auto", labels.train)
     people = labelled.for_training()
     if not len(people):
@@ -112,6 +113,20 @@ def plan_finetuning(
     return Plan(config, _notes(labelled, people, skeleton, config), skeleton, skeleton_file)
 
 
+def _named_labels(folder: Path, annotations: Path) -> Labels:
+    """Return the labels a user named, by a path or as the folder has them, with the folder's file for validation."""
+    if not annotations.exists() and (folder / annotations).is_file():
+        annotations = folder / annotations
+    validation = [path for path in _json_files(folder) if "val" in path.stem.lower()]
+    alone = (len(validation) == 1 and not annotations.exists()) or len(validation) != 1
+    same = not alone and validation[0].samefile(annotations)
+    return Labels(annotations, None if alone or same else validation[0])
+
+
+def _json_files(folder: Path) -> list[Path]:
+    return sorted(path for path in (*folder.glob("*.json"), *folder.glob("annotations/*.json")))
+
+
 def find_labels(folder: Path) -> Labels:
     """Find the COCO JSON of a folder, and the one for validation if there is one.
 
@@ -120,7 +135,7 @@ def find_labels(folder: Path) -> Labels:
     """
     if not folder.is_dir():
         raise InputError(f"no such folder: {folder}")
-    files = sorted(path for path in (*folder.glob("*.json"), *folder.glob("annotations/*.json")))
+    files = _json_files(folder)
     validation = [path for path in files if "val" in path.stem.lower()]
     training = [path for path in files if path not in validation]
     named = [path for path in training if "train" in path.stem.lower()] or training
@@ -203,6 +218,13 @@ def _simple(name: str) -> str:
     return "".join(letter if letter.isalnum() else "_" for letter in name) or DATASET
 
 
+def _letters_alone(skeleton: Skeleton) -> list[str]:
+    """Return keypoints whose names seem to say a side and that have no partner."""
+    paired = {name for pair in skeleton.flip_pairs for name in pair}
+    side = re.compile(r"left|right|(^|[_\-. ])[lr]($|[_\-. ])", re.IGNORECASE)
+    return [name for name in skeleton.keypoints if name not in paired and side.search(name)]
+
+
 def _notes(labelled: LabelledSet, people: LabelledSet, skeleton: Skeleton, config: RunConfig) -> tuple[str, ...]:
     pictures = len({record.image_id for record in people.records})
     notes = [f"{len(people)} people in {pictures} pictures, {len(skeleton)} keypoints"]
@@ -216,6 +238,12 @@ def _notes(labelled: LabelledSet, people: LabelledSet, skeleton: Skeleton, confi
         )
     if not skeleton.flip_pairs:
         notes.append("no left and right keypoints were found in the names: mirrored crops keep every keypoint's name")
+    alone = _letters_alone(skeleton)
+    if alone:
+        notes.append(
+            f"{', '.join(alone)} look like sides without a partner: mirrored crops keep their names; if they are left"
+            " and right, give pairs (flip_pairs in the file) or leave mirroring out (--set augment.flip=0)"
+        )
     schedule, loop = config.schedule, config.loop
     notes.append(
         f"{schedule.epochs} epochs with batches of {loop.batch_size}, learning rate {config.optim.lr:.1e}, early stop"

@@ -20,7 +20,9 @@ from vitpose.weights.checkpoint import save_checkpoint
 from vitpose.weights.load import load_model
 
 
-def finish(config: RunConfig, out: str | Path, validation: Sequence[ValidationSet]) -> Path | None:
+def finish(
+    config: RunConfig, out: str | Path, validation: Sequence[ValidationSet], *, cpu: bool = False
+) -> Path | None:
     """Draw the curves and, with labelled validation sets, evaluate the best checkpoint and write the report.
 
     The evaluation's numbers go to ``evaluation.json``, the calibration of single passes into the checkpoint, and people
@@ -30,6 +32,7 @@ def finish(config: RunConfig, out: str | Path, validation: Sequence[ValidationSe
         config: of the run.
         out: folder of the run.
         validation: labelled sets; the first is reported on.
+        cpu: leave an accelerator alone.
 
     Returns:
         the report's page, or None without validation sets.
@@ -40,7 +43,14 @@ def finish(config: RunConfig, out: str | Path, validation: Sequence[ValidationSe
         return None
     one = validation[0]
     weights = folder.best if folder.best.exists() else folder.last
-    estimator = load(weights, dataset=one.dataset, detector=None, flip_test=config.loop.flip_test)
+    estimator = load(
+        weights,
+        dataset=one.dataset,
+        detector=None,
+        flip_test=config.loop.flip_test,
+        engine="eager",  # a measurement must repeat; "auto" may change engines on the way
+        device="cpu" if cpu else "auto",
+    )
     result = evaluate(estimator, one.labelled, boxes=one.boxes)
     atomic_write_text(folder.path / "evaluation.json", json.dumps(result.to_dict(), indent=2) + "\n")
     if config.data.holdout and not config.data.validation:

@@ -183,14 +183,31 @@ def save(job: Job, progress: Progress) -> None:
 
 
 def restore(job: Job, parts: Mapping[str, Any]) -> None:
-    """Put back what ``save`` wrote, to the last bit."""
-    missing, unexpected = job.objective.load_state_dict(parts["objective"], strict=False)
+    """Put back what ``save`` wrote, to the last bit.
+
+    Raises:
+        VitPoseError: it belongs to another model or optimiser.
+    """
+    try:
+        missing, unexpected = job.objective.load_state_dict(parts["objective"], strict=False)
+    except RuntimeError as error:  # other shapes
+        what = str(error).splitlines()[-1].strip()
+        raise VitPoseError(f"{job.folder.state} belongs to another model: {what}") from error
     own = kept_state(job.objective)
     if unexpected or any(name in own for name in missing):
         raise VitPoseError(
             f"{job.folder.state} belongs to another model: {sorted(unexpected + missing)[:3]} do not fit"
         )
-    job.optimizer.load_state_dict(parts["optimizer"])
+    # What the state has besides momenta are the settings it was written under; those of now count.
+    settings = [{key: value for key, value in group.items() if key != "params"} for group in job.optimizer.param_groups]
+    try:
+        job.optimizer.load_state_dict(parts["optimizer"])
+    except (ValueError, KeyError) as error:
+        raise VitPoseError(
+            f"{job.folder.state} belongs to another optimiser ({error}): optim.kind and what is frozen must stay"
+        ) from error
+    for group, own in zip(job.optimizer.param_groups, settings, strict=True):
+        group.update(own)
     if job.ema is not None and parts["ema"] is not None:
         job.ema.load(parts["ema"])
     if job.stepper.accelerator.scaler is not None and parts["scaler"] is not None:

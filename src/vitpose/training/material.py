@@ -185,6 +185,4 @@ def _unlabelled(config: RunConfig, one: SetConfig) -> Source:
     labelled = read_set(config, one)
     if not config.objective.masked.people:
         return Unlabelled(tuple(dict.fromkeys(image.path for image in labelled.images)), None, size, part)
-    return Unlabelled.of_people(
-        labelled.select(lambda person: not person.crowd and person.area > 0), size, smallest_part=part
-    )
+    return Unlabelled.of_people(labelled.for_training(), size, smallest_part=part)

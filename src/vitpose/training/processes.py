@@ -1,6 +1,7 @@
 """Processes that train together: ``torchrun`` and ``accelerate launch`` start them, Accelerate joins them."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -11,6 +12,9 @@ from vitpose.core.errors import UsageError
 from vitpose.core.extras import require
 
 T = TypeVar("T")
+
+_PATIENCE = timedelta(hours=12)
+"""How long the others wait while the first evaluates: ten minutes, the usual limit, are too few for large sets."""
 
 
 def join_processes(
@@ -30,7 +34,7 @@ def join_processes(
         UsageError: the batch cannot be shared evenly.
     """
     require("accelerate", "train", "training")
-    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
     from accelerate.state import AcceleratorState
 
     # A second run in one process may have another precision; Accelerate keeps the first one's in a shared state.
@@ -38,7 +42,10 @@ def join_processes(
     accelerator = Accelerator(
         mixed_precision=precision,
         cpu=cpu,
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=unused, broadcast_buffers=False)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(find_unused_parameters=unused, broadcast_buffers=False),
+            InitProcessGroupKwargs(timeout=_PATIENCE),
+        ],
     )
     if batch_size % accelerator.num_processes:
         raise UsageError(f"{name} {batch_size} cannot be shared evenly by {accelerator.num_processes} processes")

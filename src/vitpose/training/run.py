@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from vitpose._version import __version__
-from vitpose.core.errors import UsageError, VitPoseError
+from vitpose.core.errors import UsageError
 from vitpose.core.files import atomic_write_text
 from vitpose.data.mixture import Source
 from vitpose.training.assemble import build_model, build_objective, make_accelerator
@@ -67,7 +67,7 @@ def train(
         try:
             resuming = _open(folder, config, accelerator, resume=resume, force=force)
             return _trained(config, folder, accelerator, material, display, resuming=resuming)
-        except VitPoseError:
+        except Exception:
             if fresh:
                 folder.forget()
             raise
@@ -86,11 +86,11 @@ def _trained(
     progress, parts = load_state(folder.state) if resuming else (Progress(), {})
     people = load_material(config, device=accelerator.device) if material is None else material
     job = _assemble(config, folder, accelerator, shows, progress, people)
-    if resuming:
-        restore(job, parts)
-        shows.say(f"going on from step {progress.step}")
-    del parts
     try:
+        if resuming:
+            restore(job, parts)
+            shows.say(f"going on from step {progress.step}")
+        del parts
         outcome = run_loop(job, progress)
     finally:
         if job.log is not None:

@@ -42,7 +42,10 @@ def start_from(model: VitPose, skeletons: Mapping[str, Skeleton], source: str | 
         if layout in PRE_TRAINED:
             return initialize_from_mae(model, raw, layout)
     loaded = load_model(source)
-    notes = initialize_from_pose(model, loaded.model, loaded.source)
+    # The expert goes with the head: which head the first one starts from is known before the backbone is copied.
+    first = model.spec.heads[0]
+    head = _best_head(skeletons[first.dataset], first, loaded)
+    notes = initialize_from_pose(model, loaded.model, loaded.source, None if head is None else head.dataset)
     if loaded.metadata.get("objective") == "masked":
         return (*notes, "the heads start fresh: the source was pre-trained without labels")
     for head in model.spec.heads:

@@ -174,7 +174,10 @@ def seed_step(seed: int, step: int, process: int) -> None:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Tell a failed allocation, on any device, from other errors."""
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+    text = str(error)
+    # The CPU's allocator speaks otherwise on Windows than elsewhere; cuBLAS has a word of its own.
+    words = ("not enough memory", "can't allocate memory", "ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(one in text for one in words)
 
 
 def cut(batch: Batch, start: int, stop: int) -> Batch:

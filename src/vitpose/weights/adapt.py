@@ -67,6 +67,7 @@ def to_ours(
     unexpected = [name for name in tensors if name not in known and name not in dropped]
     wrong = [] if missing else _wrong_shapes(tensors, table, shapes, layout)
     check_fit(missing, unexpected, wrong, where)
+    check_types({name: tensors[name] for row in table for name in row.theirs if name in tensors}, where)
     state = {}
     for row in table:
         parts = [tensors[name] for name in row.theirs if name in tensors]
@@ -157,6 +158,18 @@ def check_finite(state: Mapping[str, Tensor], where: str) -> None:
             f"the weights in {where} hold NaN or infinite values: {listed(broken)}; the training or the copy went"
             " wrong, get another file"
         )
+
+
+def check_types(tensors: Mapping[str, Tensor], where: str) -> None:
+    """Refuse weights that are not real numbers, such as those of a quantised file.
+
+    Raises:
+        WeightsError: one is something else.
+    """
+    for name, value in tensors.items():
+        if not value.is_floating_point() and not name.endswith("num_batches_tracked"):
+            kind = str(value.dtype).removeprefix("torch.")
+            raise WeightsError(f"the weights in {where} are not all floating point: {name} is {kind}")
 
 
 def wrong_shape(name: str, found: Sequence[int], expected: Sequence[int]) -> str:

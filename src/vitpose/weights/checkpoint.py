@@ -20,7 +20,7 @@ from vitpose.core.files import atomic_path
 from vitpose.core.skeleton import Skeleton
 from vitpose.models.pose import VitPose
 from vitpose.models.variants import ModelSpec
-from vitpose.weights.adapt import check_finite, check_same, expected_shapes, shapes_of
+from vitpose.weights.adapt import check_finite, check_same, check_types, expected_shapes, shapes_of
 from vitpose.weights.formats import RawWeights
 from vitpose.weights.storage import to_half
 
@@ -137,3 +137,4 @@ def _check(raw: RawWeights, spec: ModelSpec, skeletons: Mapping[str, Skeleton]) 
         if head.dataset not in skeletons or len(skeletons[head.dataset]) != head.keypoints:
             raise WeightsError(f"{where} has no skeleton of {head.keypoints} keypoints for its head {head.dataset}")
     check_same(shapes_of(raw.tensors), expected_shapes(spec), where)
+    check_types(raw.tensors, where)

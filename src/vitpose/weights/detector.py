@@ -15,7 +15,7 @@ from vitpose.core.errors import InputError, UsageError, WeightsError
 from vitpose.core.files import atomic_path
 from vitpose.models.convolutions import ConvStem
 from vitpose.models.detector import DetectorSpec, PersonNet
-from vitpose.weights.adapt import check_finite, check_same, shapes_of
+from vitpose.weights.adapt import check_finite, check_same, check_types, shapes_of
 from vitpose.weights.catalog import packaged_file
 from vitpose.weights.checkpoint import ENTRY
 from vitpose.weights.formats import RawWeights, read_weights
@@ -128,6 +128,7 @@ def load_detector(path: str | Path) -> LoadedDetector:
     spec, metadata = _described(raw)
     net = PersonNet(spec)
     check_same(shapes_of(raw.tensors), shapes_of(net.state_dict()), str(path))
+    check_types(raw.tensors, str(path))
     state = {name: value.float() if value.is_floating_point() else value for name, value in raw.tensors.items()}
     check_finite(state, str(path))
     net.load_state_dict(state)

@@ -31,13 +31,14 @@ _FRESH_AFTER_MAE = ("backbone.norm.weight", "backbone.norm.bias")
 """The original never renames pre-training's last norm, so fine-tuning starts it at 1 and 0 (``mmcv_custom``)."""
 
 
-def initialize_from_pose(model: VitPose, source: VitPose, where: str) -> tuple[str, ...]:
+def initialize_from_pose(model: VitPose, source: VitPose, where: str, dataset: str | None = None) -> tuple[str, ...]:
     """Copy the backbone of one pose model into another, which may have other heads, input size or experts.
 
     Args:
         model: changed in place; its heads stay as they are.
-        source: dense, or with experts; where the numbers of experts differ, the one of its first head counts.
+        source: dense, or with experts; where the numbers of experts differ, one of them counts.
         where: what ``source`` was loaded from, for messages.
+        dataset: the head of ``source`` whose expert that is; the first by default.
 
     Returns:
         what was adapted.
@@ -49,8 +50,8 @@ def initialize_from_pose(model: VitPose, source: VitPose, where: str) -> tuple[s
     notes = []
     experts = (old.experts, old.expert_width)
     if experts != (new.experts, new.expert_width) and old.experts:
-        notes.append(f"kept the expert of {source.spec.heads[0].dataset}")
-        source = fold_expert(source)
+        notes.append(f"kept the expert of {source.spec.head(dataset).dataset}")
+        source = fold_expert(source, dataset)
     state = {name: value.detach().cpu() for name, value in source.state_dict().items() if name.startswith("backbone.")}
     same = source.spec.backbone.experts == new.experts
     target = replace(new, experts=0, expert_width=0) if same else new
