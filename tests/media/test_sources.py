@@ -185,6 +185,23 @@ def test_any_names_can_be_sorted(texts):
     assert len(sorted(texts, key=natural_key)) == len(texts)
 
 
+def test_what_the_system_will_not_look_for_stops_no_others(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    told = []
+    paths = ["n" * 300 + ".jpg", tmp_path / "a.jpg"]
+    found = expand_sources(paths, missing=lambda _text, error: told.append(str(error)))
+    assert [source.name for source in found] == ["a"]
+    assert "cannot be looked at: File name too long" in told[0]
+
+
+def test_films_of_ours_are_passed_over(tmp_path):
+    for name in ("clip.mp4", "poses/clip.mp4", "poses/clip.run.json", "poses/b.partial.mp4", "poses/b.run.json"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+    assert [source.location for source in expand_sources([tmp_path], recursive=True)] == [str(tmp_path / "clip.mp4")]
+
+
 def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
     def refuse(_path):
         raise PermissionError(13, "Permission denied")

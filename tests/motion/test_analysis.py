@@ -7,7 +7,7 @@ from synthetic import COCO17, series_of, standing, walker
 from vitpose.core.errors import InputError, UsageError
 from vitpose.core.skeleton import load_skeleton
 from vitpose.motion.angle_list import AngleSpec, builtin_angle_lists, default_angles, load_angles
-from vitpose.motion.angles import angle_curves, angle_deg, angle_sd_deg
+from vitpose.motion.angles import SURE_DEG, angle_curves, angle_deg, angle_sd_deg
 from vitpose.motion.gait import analyse_gait
 from vitpose.motion.measures import (
     range_of_motion,
@@ -204,6 +204,42 @@ def test_repetitions_are_counted_and_timed(count: int, seconds: float, seed: int
         assert sum(repetition.phases_s) == pytest.approx(repetition.end_s - repetition.start_s)
 
 
+def test_an_exercise_may_fill_little_of_the_time() -> None:
+    times = np.arange(0, 180, 1 / 30)
+    flexion = np.where((times > 60) & (times < 66), 50 - 50 * np.cos(2 * np.pi * (times - 60) / 3), 0)
+    found = count_repetitions(flexion, times, least=30)
+    assert [round(one.turn_s, 1) for one in found] == [61.5, 64.5]
+
+
+def test_angles_nobody_knows_count_for_nothing() -> None:
+    xy = squatting(np.full(60, 90.0))
+    known, guessed = (series_of(xy, np.arange(60) / 30, scores=np.full(xy.shape[:2], score)) for score in (0.9, 0.02))
+    limits = {"left_knee_flexion": (70.0, 140.0)}
+    inside, seen = time_in_posture(angle_curves(known, [KNEE]), limits)
+    assert inside == pytest.approx(seen) == pytest.approx(59 / 30)
+    inside, seen = time_in_posture(angle_curves(guessed, [KNEE]), limits)
+    assert (inside, seen) == (0, pytest.approx(59 / 30))
+
+
+def test_who_turns_round_ends_no_whole_turn_away() -> None:
+    tilt = AngleSpec(name="tilt", keypoints=("left_shoulder", "right_shoulder", "left_hip", "right_hip"), signed=True)
+    times = np.arange(90) / 30
+    xy, scores = standing(90), np.full((90, 17), 0.9)
+    middle = xy.mean(axis=1, keepdims=True)[..., 0]
+    # Seen from the front, from the side and from behind; from the side the directions are noise, and turn once about.
+    xy[..., 0] = middle + (xy[..., 0] - middle) * np.cos(np.pi * times / times[-1])[:, None]
+    turn = np.linspace(0, 2 * np.pi, 30)
+    for part, sign in (("left_shoulder", -1), ("right_shoulder", 1)):
+        place = COCO17.index(part)
+        xy[30:60, place] = xy[30:60, [COCO17.index("left_shoulder")]].mean(axis=1)
+        xy[30:60, place, 0] += sign * np.cos(turn)
+        xy[30:60, place, 1] += sign * np.sin(turn)
+    (curve,) = angle_curves(series_of(xy, times, scores=scores), [tilt])
+    assert curve.sd_deg[45] > SURE_DEG
+    assert abs(curve.deg[0]) < 10
+    assert abs(curve.deg[-1]) < 10
+
+
 def test_what_is_no_repetition() -> None:
     times = np.arange(90) / 30
     assert count_repetitions(np.sin(times * 20), times, least=30) == []
@@ -211,6 +247,21 @@ def test_what_is_no_repetition() -> None:
     assert count_repetitions(np.zeros(0), np.zeros(0), least=30) == []
     push_up = 160 - (45 - 45 * np.cos(2 * np.pi * times))
     assert len(count_repetitions(push_up, times, least=30, rest="high")) == 3
+
+
+def test_no_stride_spans_a_pause_and_hips_must_be_seen() -> None:
+    skeleton = load_skeleton("halpe26")
+    times = np.arange(0, 12, 1 / 60)
+    xy = walker(times, stride_s=1.1, speed=80, skeleton=skeleton)
+    whole = analyse_gait(series_of(xy, times, skeleton=skeleton))
+    there = (times < 5) | (times > 8.3)
+    broken = analyse_gait(series_of(xy[there], times[there], skeleton=skeleton))
+    assert broken.cadence_per_min == pytest.approx(whole.cadence_per_min, rel=0.02)
+    for side in ("left", "right"):
+        assert broken.stance_percent[side] == pytest.approx(whole.stance_percent[side], abs=2)
+    scores = np.full(xy.shape[:2], 0.9)
+    scores[:, skeleton.index("left_hip")] = 0.1
+    assert not analyse_gait(series_of(xy, times, skeleton=skeleton, scores=scores)).events
 
 
 @pytest.mark.parametrize("name", ["coco17", "halpe26"])

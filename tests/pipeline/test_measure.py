@@ -25,7 +25,7 @@ SKELETON = load_skeleton("coco17")
 TIMES = np.arange(90) / 30
 
 
-def film(path: Path, xy: np.ndarray, *, smoothed: np.ndarray | None = None, ids: bool = True) -> Path:
+def film(path: Path, xy: np.ndarray, *, smoothed: np.ndarray | None = None, ids: bool = True, stride: int = 1) -> Path:
     """Write one person as a result file."""
     with path.open("w", encoding="utf-8") as file:
         for i, time_s in enumerate(TIMES):
@@ -39,7 +39,7 @@ def film(path: Path, xy: np.ndarray, *, smoothed: np.ndarray | None = None, ids:
                 skeleton=SKELETON,
                 image_size=Size(480, 640),
             )
-            origin = Origin(name="walk", source="walk.mp4", image_id=1, frame=i, time_s=float(time_s))
+            origin = Origin(name="walk", source="walk.mp4", image_id=1, frame=stride * i, time_s=float(time_s))
             file.write(json.dumps(to_document(origin, poses)) + "\n")
     return path
 
@@ -56,6 +56,14 @@ def test_smoothed_points_are_not_smoothed_again(tmp_path: Path, moving: np.ndarr
     assert len(plain.people) == len(other.people) == 1
     np.testing.assert_array_equal(plain.people[0].series.xy, other.people[0].series.xy)
     assert all(path.is_file() for path in plain.files)
+
+
+def test_frames_bear_the_numbers_they_have_in_the_film(tmp_path: Path, moving: np.ndarray) -> None:
+    measure_film(film(tmp_path / "a.jsonl", moving, stride=3), tmp_path / "out", Measurement(tables="csv"))
+    for table in ("angles", "keypoints"):
+        lines = (tmp_path / "out" / f"{table}.csv").read_text().splitlines()
+        place = lines[0].replace('"', "").split(",").index("frame")
+        assert sorted({int(line.split(",")[place]) for line in lines[1:]}) == list(range(0, 270, 3))
 
 
 def test_people_without_ids_are_tracked(tmp_path: Path, moving: np.ndarray) -> None:

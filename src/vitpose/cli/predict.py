@@ -133,10 +133,20 @@ def predict(
     # Slow imports come after the arguments are known to be sound.
     from vitpose.pipeline.assemble import load
     from vitpose.pipeline.predict import predict_sources
-    from vitpose.pipeline.summary import Listeners
+    from vitpose.pipeline.summary import Listeners, Summary
 
     found, missing = _expand(sources, recursive=recursive, as_film=fps is not None)
+    if not found:  # nothing to load a model for
+        with Reporter([], as_json=as_json) as reporter:
+            for failure in missing:
+                reporter.failure(failure)
+        _finish(Summary(failures=list(missing)), None)
+        return
     films = [source for source in found if source.kind in ("video", "sequence", "stream")]
+    if not films and (span != (0.0, None, 1) or resume or detect_every != 1 or smooth is not None):
+        typer.echo("no source is a film: --start, --end, --stride, --smooth and the like change nothing", err=True)
+    if films and len(films) < len(found) and max_people is not None:
+        typer.echo("--max-people holds for the films only: in pictures everybody is kept", err=True)
     purpose = combine(said, chosen, live=any(source.kind == "stream" for source in films))
     wanted = [name.strip() for name in classes.split(",")] if classes else None
     given = None if boxes is None else _given(boxes, wanted, box_threshold, found)

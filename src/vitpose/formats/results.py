@@ -99,10 +99,12 @@ class CocoWriter:
         self._folder = folder
         self._file = GrowingFile(folder / f"{COCO_RESULTS}.json")
         self._separator = "[\n"
+        self._added = False
         self._categories: dict[str, int] = {}
 
     def add(self, origin: Origin, poses: Poses) -> None:
         """Append one entry a person."""
+        self._added = True
         for label in poses.labels:
             self._categories.setdefault(label, COCO_IDS.get(label) or _FIRST_OTHER_ID + len(self._categories))
         for entry in poses.to_coco_results(origin.image_id, category_id=self._categories):
@@ -110,7 +112,10 @@ class CocoWriter:
             self._separator = ",\n"
 
     def close(self) -> None:
-        """Close the list."""
+        """Close the list; a run without any picture leaves none."""
+        if not self._added:
+            self._file.discard()
+            return
         self._file.write("[]\n" if self._separator == "[\n" else "\n]\n")
         self._file.keep()
         if set(self._categories) - {"person"}:

@@ -85,7 +85,7 @@ def _write_with_sound(
 
 
 def _write(av: Any, segments: Sequence[Path | bytes], path: Path, span: tuple[int, int], sound: Sound | None) -> None:
-    with av.open(str(path), "w", format="mp4", options=_OPTIONS) as output:
+    with av.open(str(path.absolute()), "w", format="mp4", options=_OPTIONS) as output:
         output.metadata["comment"] = DRAWN
         with _opened(av, segments[0]) as first:
             stream = output.add_stream_from_template(first.streams.video[0])
@@ -123,4 +123,4 @@ def _pictures(
 
 
 def _opened(av: Any, segment: Path | bytes) -> Any:
-    return av.open(io.BytesIO(segment) if isinstance(segment, bytes) else str(segment))
+    return av.open(io.BytesIO(segment) if isinstance(segment, bytes) else str(segment.absolute()))

@@ -117,7 +117,7 @@ def segment_stamps(segment: Path | bytes) -> list[int]:
     """
     av = pyav()
     try:
-        with av.open(io.BytesIO(segment) if isinstance(segment, bytes) else str(segment)) as container:
+        with av.open(io.BytesIO(segment) if isinstance(segment, bytes) else str(segment.absolute())) as container:
             return [packet.pts for packet in container.demux(video=0) if packet.size]
     except (av.FFmpegError, IndexError) as error:
         raise VitPoseError(f"{segment!s:.200} is damaged; delete its folder and run again") from error

@@ -32,7 +32,7 @@ class Sound:
             LookupError: it has no sound, or sound that FFmpeg does not know.
         """
         self._av = require("av", "video", "reading sound")
-        self._container = self._av.open(str(path), metadata_errors="replace")
+        self._container = self._av.open(str(path.absolute()), metadata_errors="replace")
         streams = self._container.streams.audio
         if not streams or streams[0].codec_context is None:
             self._container.close()

@@ -121,6 +121,7 @@ def _expand(text: str, *, recursive: bool, as_video: bool, listed_in: str | None
             raise InputError(f"{shown(text)}{where} is no address: {error}") from error
         return
     path = Path(text)
+    _look_at(path, f"{text}{where}")
     if text and path.is_dir() and as_video:
         yield Source("sequence", text, _absolute(text).name or "pictures")
     elif text and path.is_dir():
@@ -135,6 +136,16 @@ def _expand(text: str, *, recursive: bool, as_video: bool, listed_in: str | None
         yield from _glob(text, where)
     else:
         raise InputError(f"{text or 'an empty name'}{where} does not exist")
+
+
+def _look_at(path: Path, name: str) -> None:
+    """Refuse what the system will not even look for: too long a name, or a folder that may not be entered."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as error:
+        raise InputError(f"{name} cannot be looked at: {getattr(error, 'strerror', None) or error}") from error
 
 
 def is_stream(text: str) -> bool:
@@ -206,10 +217,18 @@ def _list_file(path: Path) -> Iterator[tuple[str, str]]:
 
 def _pictures_and_videos(files: Sequence[Path], where: str) -> list[Path]:
     known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-    chosen = [file for file in files if file.suffix.lower() in known and not file.name.endswith(OVERLAY)]
+    chosen = [file for file in files if file.suffix.lower() in known and not _is_drawn(file)]
     if chosen and len(chosen) < len(files):
         log.warning("%s: passed over %d files that are not pictures or videos", where, len(files) - len(chosen))
     return sorted(chosen, key=lambda file: natural_key(file.as_posix()))
+
+
+def _is_drawn(file: Path) -> bool:
+    """Whether a picture or film is an annotated one of ours, by its name and what lies beside it."""
+    if file.name.endswith(OVERLAY):
+        return True
+    stem = file.name.removesuffix(".mp4").removesuffix(".partial")
+    return file.suffix == ".mp4" and file.with_name(f"{stem}.run.json").is_file()
 
 
 def natural_key(text: str) -> list[tuple[int, str]]:

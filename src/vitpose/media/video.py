@@ -87,8 +87,9 @@ class VideoFile:
         if not path.stat().st_size:
             raise InputError(f"{path} is empty")
         self.name = path.stem if name is None else name
+        # Absolute, for FFmpeg takes what stands before a colon for a protocol.
         # A file may name other files and addresses; none of them is opened.
-        self._location = Location(str(path), str(path), {"protocol_whitelist": "file"})
+        self._location = Location(str(path.absolute()), str(path), {"protocol_whitelist": "file"})
         self._film = Film(self._location, span, rate=rate)
         self.info: VideoInfo = self._film.info
 

@@ -8,7 +8,7 @@ import numpy as np
 from vitpose.core.errors import InputError, UsageError, nearest
 from vitpose.core.poses import Poses
 from vitpose.motion.angle_list import AngleSpec
-from vitpose.motion.angles import AngleCurve, angle_curves
+from vitpose.motion.angles import SURE_DEG, AngleCurve, angle_curves
 from vitpose.motion.gait import Direction, Gait, analyse_gait
 from vitpose.motion.gaps import fill_gaps
 from vitpose.motion.measures import (
@@ -126,13 +126,17 @@ def _person(
         speeds=speeds(ready, metres_per_px=settings.metres_per_px),
         ranges=ranges,
         symmetry_percent=_symmetry(ranges),
-        repetitions=()
-        if counted is None
-        else tuple(count_repetitions(counted.deg, counted.times_s, least=settings.least_deg)),
+        repetitions=() if counted is None else _repetitions(counted, settings.least_deg),
         gait=gait,
         gait_note=note,
         posture_s={name: time_in_posture(curves, limits) for name, limits in settings.postures.items()},
     )
+
+
+def _repetitions(curve: AngleCurve, least_deg: float) -> tuple[Repetition, ...]:
+    """Count where the angle is known: legs behind a desk do no squats."""
+    sure = curve.sd_deg <= SURE_DEG
+    return tuple(count_repetitions(curve.deg[sure], curve.times_s[sure], least=least_deg))
 
 
 def _symmetry(ranges: Mapping[str, Range | None]) -> dict[str, float]:

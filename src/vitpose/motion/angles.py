@@ -12,6 +12,9 @@ from vitpose.motion.series import LEAST_SCORE, TrackSeries, segments
 
 Floats = NDArray[np.float64]
 
+SURE_DEG = 45.0
+"""Standard deviation above which an angle says nothing: a direction at random has 104."""
+
 PERSON_SHARE = 0.53
 """Mean share of the box's area that a person fills, in COCO's training labels."""
 
@@ -69,7 +72,7 @@ def angle_curves(
         velocity, acceleration = np.zeros_like(deg), np.zeros_like(deg)
         for rows in segments(series.times_s, max_gap_s):
             if spec.signed:
-                deg[rows] = np.rad2deg(np.unwrap(np.deg2rad(deg[rows])))
+                deg[rows] = _unwrapped(deg[rows], sd[rows] <= SURE_DEG)
             weights = 1 / np.maximum(sd[rows], 1e-3) ** 2
             fitted = fit_derivatives(
                 deg[rows, None], weights[:, None], series.times_s[rows], window_s=window_s, order=2
@@ -86,6 +89,19 @@ def angle_curves(
             )
         )
     return curves
+
+
+def _unwrapped(deg: Floats, sure: NDArray[np.bool_]) -> Floats:
+    """Take whole turns out of steps between neighbouring rows; through rows without a direction nothing is carried on.
+
+    Somebody who turns round passes through such rows, and stands no whole turn away afterwards.
+    """
+    found = deg.copy()
+    starts = np.flatnonzero(np.diff(sure.astype(np.int8), prepend=0) == 1)
+    stops = np.flatnonzero(np.diff(sure.astype(np.int8), append=0) == -1) + 1
+    for start, stop in zip(starts, stops, strict=True):
+        found[start:stop] = np.rad2deg(np.unwrap(np.deg2rad(deg[start:stop])))
+    return found
 
 
 def angle_deg(points: Floats, *, signed: bool = False) -> Floats:

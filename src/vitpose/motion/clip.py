@@ -13,11 +13,12 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """``frames`` in order, ``times_s`` of each, ``source`` as the result file names it."""
+    """``frames`` in order, ``times_s`` and ``numbers`` in the film of each, ``source`` as the result file names it."""
 
     frames: tuple[Poses, ...]
     times_s: tuple[float, ...]
     source: str
+    numbers: tuple[int, ...]
 
 
 def read_clip(path: str | Path) -> Clip:
@@ -33,6 +34,7 @@ def read_clip(path: str | Path) -> Clip:
     """
     frames: list[Poses] = []
     times: list[float] = []
+    numbers: list[int] = []
     source, standing = "", 0
     for line, poses in journal_poses(path):
         if times and line.time_s == times[-1]:
@@ -44,9 +46,10 @@ def read_clip(path: str | Path) -> Clip:
             )
         frames.append(poses if poses.raw_xy is None else replace(poses, xy=poses.raw_xy, raw_xy=None))
         times.append(line.time_s)
+        numbers.append(line.frame)
         source = source or str(line.document["image"].get("source", ""))
     if not frames:
         raise InputError(f"{path}: holds no frames")
     if standing:
         _LOG.warning("%s: frames left out, for they have the time of the frame before them: %d", path, standing)
-    return Clip(tuple(frames), tuple(times), source or str(path))
+    return Clip(tuple(frames), tuple(times), source or str(path), tuple(numbers))

@@ -5,6 +5,7 @@ farthest ahead of the pelvis and a toe leaves when it is farthest behind. Skelet
 for both, which is a little late at the heel and early at the toe.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from vitpose.core.errors import InputError
 from vitpose.core.extras import require
-from vitpose.motion.series import TrackSeries
+from vitpose.motion.series import TrackSeries, segments
 
 Floats = NDArray[np.float64]
 Direction = Literal["left", "right"]
@@ -39,13 +40,17 @@ class Gait:
         events: heel strikes and toe-offs.
         cadence_per_min: steps a minute: two a stride, so a strike that was not seen does not slow the walker down.
         stride_s: median seconds from a heel strike to the next of the same side, by side.
-        stance_percent: mean share of the stride with the foot on the ground, by side.
+        stance_percent: median share of the stride with the foot on the ground, by side.
     """
 
     events: tuple[GaitEvent, ...]
     cadence_per_min: float | None
     stride_s: dict[str, float]
     stance_percent: dict[str, float]
+
+
+MAX_PAUSE_S = 0.5
+"""Over a longer time without the person no event is looked for, and no stride goes."""
 
 
 def analyse_gait(
@@ -72,10 +77,12 @@ def analyse_gait(
         for kind, part, sign in ((STRIKE, "heel", 1.0), (OFF, "big_toe", -1.0)):
             name = f"{side}_{part}" if f"{side}_{part}" in series.skeleton.keypoints else f"{side}_ankle"
             curve = sign * ahead * (series.keypoint(name)[:, 0] - pelvis)
-            seen = series.scores[:, series.skeleton.index(name)] >= threshold
-            seen |= series.filled[:, series.skeleton.index(name)]
+            seen = np.ones(len(series), dtype=bool)
+            for place in map(series.skeleton.index, (name, "left_hip", "right_hip")):
+                seen &= (series.scores[:, place] >= threshold) | series.filled[:, place]
             events += [GaitEvent(time, side, kind) for time in _peaks(curve, series, seen, least_step_s)]
-    return _summary(sorted(events, key=lambda event: event.time_s))
+    pauses = [series.times_s[rows][-1] for rows in segments(series.times_s, MAX_PAUSE_S)][:-1]
+    return _summary(sorted(events, key=lambda event: event.time_s), pauses)
 
 
 def _forwards(series: TrackSeries, pelvis: Floats) -> float:
@@ -97,8 +104,12 @@ def _peaks(curve: Floats, series: TrackSeries, seen: NDArray[np.bool_], least_s:
     extent = float(np.quantile(curve, 0.95) - np.quantile(curve, 0.05))
     if extent < 0.05 * series.size:
         return []
-    places, _ = signal.find_peaks(curve, prominence=0.4 * extent, distance=max(1, round(least_s / step)))
-    return [_between(curve, series.times_s, int(i)) for i in places if seen[i]]
+    found = []
+    for rows in segments(series.times_s, MAX_PAUSE_S):
+        part = np.arange(len(curve))[rows]
+        places, _ = signal.find_peaks(curve[part], prominence=0.4 * extent, distance=max(1, round(least_s / step)))
+        found += [_between(curve, series.times_s, int(i)) for i in part[places] if seen[i]]
+    return found
 
 
 def _between(curve: Floats, times_s: Floats, i: int) -> float:
@@ -110,19 +121,25 @@ def _between(curve: Floats, times_s: Floats, i: int) -> float:
     )
 
 
-def _summary(events: list[GaitEvent]) -> Gait:
-    strikes = {side: [e.time_s for e in events if e.side == side and e.kind == STRIKE] for side in ("left", "right")}
-    strides = np.concatenate([np.diff(times) for times in strikes.values()])
-    stride = {side: float(np.median(np.diff(times))) for side, times in strikes.items() if len(times) > 1}
+def _summary(events: list[GaitEvent], pauses: Sequence[float]) -> Gait:
+    """Summarise events; ``pauses`` are the times after which nobody was seen for a while: no stride spans one."""
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for side in ("left", "right"):
+        times = [event.time_s for event in events if event.side == side and event.kind == STRIKE]
+        spans[side] = [
+            (begin, end) for begin, end in pairwise(times) if not any(begin <= pause < end for pause in pauses)
+        ]
+    strides = [end - begin for found in spans.values() for begin, end in found]
+    stride = {side: float(np.median([end - begin for begin, end in found])) for side, found in spans.items() if found}
     stance: dict[str, float] = {}
-    for side, times in strikes.items():
+    for side, found in spans.items():
         offs = [e.time_s for e in events if e.side == side and e.kind == OFF]
         shares = []
-        for begin, end in pairwise(times):
+        for begin, end in found:
             inside = [off for off in offs if begin < off < end]
             if inside:
                 shares.append((inside[0] - begin) / (end - begin))
         if shares:
-            stance[side] = 100 * float(np.mean(shares))
-    cadence = 120.0 / float(np.median(strides)) if len(strides) else None
+            stance[side] = 100 * float(np.median(shares))
+    cadence = 120.0 / float(np.median(strides)) if strides else None
     return Gait(events=tuple(events), cadence_per_min=cadence, stride_s=stride, stance_percent=stance)

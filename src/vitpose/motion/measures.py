@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vitpose.core.errors import InputError
-from vitpose.motion.angles import AngleCurve
+from vitpose.motion.angles import SURE_DEG, AngleCurve
 from vitpose.motion.local_fit import fit_derivatives
 from vitpose.motion.series import LEAST_SCORE, TrackSeries, confidence_weights, segments
 
@@ -28,7 +28,7 @@ class Range:
         return self.high_deg - self.low_deg
 
 
-def range_of_motion(curve: AngleCurve, *, trim: float = 0.02, max_sd_deg: float = 45.0) -> Range | None:
+def range_of_motion(curve: AngleCurve, *, trim: float = 0.02, max_sd_deg: float = SURE_DEG) -> Range | None:
     """Return the range an angle moves in, or None when it was never known well enough.
 
     Args:
@@ -127,10 +127,18 @@ def scale_from_length(
     return Scale(length_m / longest, length_m / longest * error / longest)
 
 
+def seconds_by_row(times_s: Floats, *, max_gap_s: float = 0.5) -> Floats:
+    """Return the time each row stands for, halfway to its neighbours; pauses longer than ``max_gap_s`` are nobody's."""
+    steps = np.diff(times_s)
+    steps = np.where(steps <= max_gap_s, steps, 0.0)
+    found: Floats = np.concatenate([[0.0], steps]) / 2 + np.concatenate([steps, [0.0]]) / 2
+    return found
+
+
 def time_in_posture(
     curves: Sequence[AngleCurve], limits: Mapping[str, tuple[float, float]], *, max_gap_s: float = 0.5
 ) -> tuple[float, float]:
-    """Return the seconds in which all named angles are within their limits, and the seconds seen at all.
+    """Return the seconds in which all named angles are surely within their limits, and the seconds seen at all.
 
     Each row stands for the time halfway to its neighbours; pauses longer than ``max_gap_s`` count as not seen.
 
@@ -148,10 +156,9 @@ def time_in_posture(
             raise InputError(f"the posture names the angle {name!r}, which is not among {', '.join(sorted(by_name))}")
     if not curves:
         return 0.0, 0.0
-    steps = np.diff(curves[0].times_s)
-    steps = np.where(steps <= max_gap_s, steps, 0.0)
-    share = np.concatenate([[0.0], steps]) / 2 + np.concatenate([steps, [0.0]]) / 2
+    share = seconds_by_row(curves[0].times_s, max_gap_s=max_gap_s)
     inside = np.ones(len(share), dtype=bool)
     for name, (low, high) in limits.items():
-        inside &= (by_name[name].deg >= low) & (by_name[name].deg <= high)
+        curve = by_name[name]
+        inside &= (curve.deg >= low) & (curve.deg <= high) & (curve.sd_deg <= SURE_DEG)
     return float(share[inside].sum()), float(share.sum())

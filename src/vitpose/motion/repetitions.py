@@ -45,16 +45,20 @@ def count_repetitions(
         values: ``(rows,)`` for instance knee flexion in degrees.
         times_s: ``(rows,)`` increasing.
         least: a range smaller than this is no exercise.
-        out: share of the range (5th to 95th percentile) that must be passed.
+        out: share of the range that must be passed; the range goes from the 5th percentile of all rows to the 90th of
+            those at least ``least`` above it.
         back: share of the range below which the person is at rest again.
         rest: ``"low"`` when the curve is low at rest, ``"high"`` when it is high.
     """
     curve = np.asarray(values if rest == "low" else -np.asarray(values), dtype=np.float64)
     if len(curve) < 3:
         return []
-    low, high = np.quantile(curve, [0.05, 0.95])
-    if high - low < least:
+    # The top is that of the exercise, however little of the time it fills.
+    low = np.quantile(curve, 0.05)
+    beyond = curve[curve >= low + least]
+    if len(beyond) < 3:
         return []
+    high = np.quantile(beyond, 0.9)
     upper, lower = low + out * (high - low), low + back * (high - low)
     found = _crossings(curve, upper, lower)
     edge = low + EDGE * (high - low)

@@ -10,6 +10,7 @@ from vitpose.core.errors import UsageError, nearest
 from vitpose.core.extras import require
 from vitpose.core.files import atomic_path
 from vitpose.motion.analyse import PersonMotion
+from vitpose.motion.measures import seconds_by_row
 
 FORMATS = ("csv", "parquet")
 
@@ -96,7 +97,7 @@ def summary_columns(people: Sequence[PersonMotion]) -> Columns:
 def _summary(person: PersonMotion) -> list[tuple[str, float, float | None, str]]:
     found: list[tuple[str, float, float | None, str]] = [
         ("frames", float(len(person.series)), None, ""),
-        ("seen", float(person.series.times_s[-1] - person.series.times_s[0]), None, "s"),
+        ("seen", float(seconds_by_row(person.series.times_s).sum()), None, "s"),
     ]
     for name, extent in person.ranges.items():
         if extent is not None:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from vitpose.core.errors import UsageError
 from vitpose.motion.analyse import AnalysisSettings, PersonMotion, analyse
 from vitpose.motion.angle_list import default_angles, load_angles
@@ -88,10 +90,16 @@ def measure_film(results: Path, out: Path, measurement: Measurement | None = Non
     specs = load_angles(chosen.angles, skeleton) if chosen.angles else default_angles(skeleton)
     settings = chosen.settings if chosen.length is None else _scaled(chosen.settings, clip, chosen.length)
     people = analyse(clip.frames, clip.times_s, specs, settings)
-    tables = write_tables(people, out, chosen.tables)
+    tables = write_tables([_numbered(person, clip) for person in people], out, chosen.tables)
     report = out / "report.html"
     write_report(people, report, source=clip.source, notes=_notes(settings))
     return Measured(tuple(people), (*tables, report))
+
+
+def _numbered(person: PersonMotion, clip: Clip) -> PersonMotion:
+    """Return a person whose frames bear the film's own numbers, as all its other results do."""
+    frames = np.asarray(clip.numbers, dtype=np.int64)[person.series.frames]
+    return replace(person, series=replace(person.series, frames=frames))
 
 
 def preset_analysis(preset: Preset | None, smoothing: str | None = None) -> AnalysisSettings:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from vitpose.core.errors import InputError, UsageError
@@ -97,7 +98,7 @@ def predict_sources(
         require("av", "video", "reading videos")
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file, and results need a folder: choose another one with --out")
-    run = _Run(estimator, listeners or Listeners(), given)
+    run = _Run(estimator, listeners or Listeners(), given, sources[-1] if sources else None)
     origins = _origins(sources, given, formats)
     if out is not None:
         measured = video is not None and video.measurement is not None
@@ -193,10 +194,23 @@ def _write(
         writer.add(origin, poses)
     if out is not None and drawn is not None:
         picture = draw_poses(_faceless(drawn, poses) if blur else drawn, poses)
-        write_image(out / f"{origin.name}{OVERLAY}", picture, comment=DRAWN)
+        write_image(out / f"{origin.name}{OVERLAY}", _small_enough(picture), comment=DRAWN)
     run.summary.pictures += 1
     run.summary.people += len(poses)
     run.listeners.result(origin, poses)
+
+
+def _small_enough(picture: Image) -> Image:
+    """Shrink what JPEG has no room for."""
+    longest = max(picture.shape[:2])
+    if longest <= _LONGEST_JPEG:
+        return picture
+    height, width = (max(round(side * _LONGEST_JPEG / longest), 1) for side in picture.shape[:2])
+    return np.asarray(PIL.Image.fromarray(picture).resize((width, height)), dtype=np.uint8)
+
+
+_LONGEST_JPEG = 65_500
+"""Pixels a side may have, by libjpeg."""
 
 
 def _faceless(image: Image, poses: Poses) -> Image:
@@ -234,10 +248,13 @@ class _WriteBehind:
 class _Run:
     """The reading and estimating half of a run."""
 
-    def __init__(self, estimator: PoseEstimator, listeners: Listeners, given: GivenBoxes | None) -> None:
+    def __init__(
+        self, estimator: PoseEstimator, listeners: Listeners, given: GivenBoxes | None, last: Source | None
+    ) -> None:
         self.estimator = estimator
         self.listeners = listeners
         self.given = given
+        self.last = last
         self.summary = Summary()
 
     def films(
@@ -273,7 +290,8 @@ class _Run:
                 self._count(done)
                 if done.complete and out is not None and options.measurement is not None:
                     self._measure(source, out / origin.name, options.measurement)
-                if done.interrupted and not done.complete:
+                # A live source has no other end; but who stops it does not mean to begin the next one.
+                if done.interrupted and not (done.complete and source is self.last):
                     raise KeyboardInterrupt
 
     def _count(self, done: "VideoSummary") -> None:

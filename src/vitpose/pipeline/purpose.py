@@ -114,7 +114,7 @@ def combine(wishes: Wishes, preset: Preset | None, *, live: bool) -> Purpose:
         model=wishes.model or (preset.model if preset else None),
         tracker=followed,
         max_people=wishes.max_people or (preset.max_people if preset and tracker == preset.tracker else None),
-        smoothing=_smoothing(wishes.smoothing, preset, live=live, followed=followed is not None),
+        smoothing=_smoothing(wishes.smoothing, preset, live=live or not formats, followed=followed is not None),
         formats=tuple(name for name in formats if name != MOTION),
         measured=MOTION in formats,
         preset=preset,
