@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-_PLACES = ("--data", "--out", "--start", "--teacher", "--pseudo", "--model", "--detector")
+_PLACES = ("--data", "--out", "--start", "--initial", "--teacher", "--pseudo", "--model", "--detector")
 """Options whose values are places on somebody's disk."""
 
 _PLACE_SETTINGS = ("data.root", "model.start", "objective.distill.teacher")

@@ -1,8 +1,8 @@
-"""Stage 5: the person detector on whole pictures kept on the device, from random weights or from ``--start``.
+"""Stage 5: the person detector on whole pictures kept on the device, from random weights or from ``--initial``.
 
 python -m scripts.embedded.stage5_detector --data DATA --out runs/detector --fit-minutes 7
 OMP_NUM_THREADS=1 torchrun --nproc_per_node 2 --standalone -m scripts.embedded.stage5_detector --data DATA \
-    --out runs/detector --recipe cpu-wide --cpu --epochs 45 --start runs/small-machine/last.safetensors
+    --out runs/detector --recipe cpu-wide --cpu --epochs 45 --initial runs/small-machine/last.safetensors
 """
 
 import argparse
@@ -42,7 +42,7 @@ SLOW = DetectorConfig(
 RECIPES = {
     "gpu": DetectorConfig(),
     "cpu": SLOW,
-    # Its first stages are the stem of the pose model of `small_machine`: with `--start`, they know people already.
+    # Its first stages are the stem of the pose model of `small_machine`: with `--initial`, they know people already.
     "cpu-wide": replace(SLOW, spec=replace(SLOW.spec, widths=(48, 96, 192, 256), depths=(1, 3, 4, 1))),
 }
 """Settings by what is at hand."""
@@ -102,7 +102,7 @@ def configured(arguments: argparse.Namespace, *, cuda: bool) -> DetectorConfig:
         schedule=replace(base.schedule, epochs=arguments.epochs),
         precision=arguments.precision or ("bf16" if cuda else "fp32"),
         compile=cuda,
-        start=str(arguments.start or ""),
+        start=str(arguments.initial or ""),
     )
     if arguments.small:
         return replace(base, spec=SMALL, schedule=replace(base.schedule, warmup_steps=2), batch_size=4, growth=())
@@ -115,7 +115,7 @@ def main(given: Sequence[str] | None = None) -> None:
     options = parser("Training of the person detector.")
     options.add_argument("--recipe", choices=tuple(RECIPES), default="gpu", help="settings for what is at hand")
     options.add_argument(
-        "--start", type=Path, help="a detector of the same spec, or a pose model whose stem of convolutions fits"
+        "--initial", type=Path, help="a detector of the same spec, or a pose model whose stem of convolutions fits"
     )
     options.add_argument("--precision", choices=("fp32", "bf16"), help="bf16 pays on CPUs with AVX-512 BF16 or AMX")
     options.add_argument("--epochs", type=int, default=250)

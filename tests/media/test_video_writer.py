@@ -76,9 +76,10 @@ def test_one_file_is_left_and_any_player_plays_it(tmp_path):
         [3600.5 + n * 1001 / 30_000 for n in range(17)],
         [1.7e9 + n / 7 for n in range(9)],
         [-2.0, -1.0, 0.5],
+        [n / 25 - 0.5 for n in range(20)],
         [5.0],
     ],
-    ids=["even", "uneven", "late", "wall clock", "below zero", "one frame"],
+    ids=["even", "uneven", "late", "wall clock", "below zero", "below zero, segments", "one frame"],
 )
 def test_times_are_kept(tmp_path, times):
     assert_shows(write(tmp_path / "a.mp4", times), times)

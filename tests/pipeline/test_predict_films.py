@@ -65,6 +65,22 @@ def test_films_and_pictures_in_one_run(place: Path) -> None:
     assert names == pictures | films
 
 
+def test_pictures_beside_a_film_keep_as_many_people(place: Path) -> None:
+    found: dict[str, int] = {}
+    predict_sources(
+        block_estimator(),
+        expand_sources([place]),
+        video=VideoOptions(max_people=1),
+        listeners=Listeners(result=lambda origin, poses: found.update({origin.name: len(poses)})),
+    )
+    everybody: dict[str, int] = {}
+    pictures = [source for source in expand_sources([place]) if source.kind == "image"]
+    count = Listeners(result=lambda origin, poses: everybody.update({origin.name: len(poses)}))
+    predict_sources(block_estimator(), pictures, listeners=count)
+    assert max(everybody.values()) > 1
+    assert {name: found[name] for name in everybody} == {name: min(people, 1) for name, people in everybody.items()}
+
+
 def test_times_and_pixels_are_the_films(place: Path) -> None:
     predict_sources(
         block_estimator(), expand_sources([place / "b.mp4"]), out=place / "out", formats=("json", "overlay")

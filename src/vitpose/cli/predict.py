@@ -145,8 +145,6 @@ def predict(
     films = [source for source in found if source.kind in ("video", "sequence", "stream")]
     if not films and (span != (0.0, None, 1) or resume or detect_every != 1 or smooth is not None):
         typer.echo("no source is a film: --start, --end, --stride, --smooth and the like change nothing", err=True)
-    if films and len(films) < len(found) and max_people is not None:
-        typer.echo("--max-people holds for the films only: in pictures everybody is kept", err=True)
     purpose = combine(said, chosen, live=any(source.kind == "stream" for source in films))
     wanted = [name.strip() for name in classes.split(",")] if classes else None
     given = None if boxes is None else _given(boxes, wanted, box_threshold, found)

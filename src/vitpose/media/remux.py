@@ -10,7 +10,7 @@ from typing import Any
 
 from vitpose.core.errors import VitPoseError
 from vitpose.core.files import atomic_path
-from vitpose.media.segments import TIME_BASE, pyav, segment_stamps
+from vitpose.media.segments import AHEAD, TIME_BASE, pyav, segment_stamps
 from vitpose.media.sound import Sound
 from vitpose.media.sources import DRAWN
 
@@ -111,7 +111,7 @@ def _pictures(
             for packet in container.demux(video=0):
                 if not packet.size:
                     continue
-                packet.pts = packet.dts = packet.pts - span[0]
+                packet.pts = packet.dts = packet.pts - AHEAD - span[0]
                 if held is not None:
                     held.duration = packet.pts - held.pts
                     held.stream = stream

@@ -39,6 +39,9 @@ _BT709, _LIMITED = 1, 1
 _NAME = re.compile(r"\d{6}\.nut")
 _MANIFEST = "film.json"
 
+AHEAD = 2**40
+"""Segments hold times so many ticks later, some months: NUT knows none below zero, and films do."""
+
 
 def pyav() -> Any:
     """Return the module ``av``.
@@ -92,7 +95,7 @@ class SegmentEncoder:
         """
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
-        frame.pts, frame.time_base = stamp, TIME_BASE
+        frame.pts, frame.time_base = stamp + AHEAD, TIME_BASE
         try:
             self._container.mux(self._stream.encode(frame))
         except self._av.FFmpegError as error:
@@ -118,7 +121,7 @@ def segment_stamps(segment: Path | bytes) -> list[int]:
     av = pyav()
     try:
         with av.open(io.BytesIO(segment) if isinstance(segment, bytes) else str(segment.absolute())) as container:
-            return [packet.pts for packet in container.demux(video=0) if packet.size]
+            return [packet.pts - AHEAD for packet in container.demux(video=0) if packet.size]
     except (av.FFmpegError, IndexError) as error:
         raise VitPoseError(f"{segment!s:.200} is damaged; delete its folder and run again") from error
 

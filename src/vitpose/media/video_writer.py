@@ -17,7 +17,7 @@ from vitpose.media.segments import TIME_BASE, PartsFolder, SegmentEncoder, pyav,
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 """Raised whenever the encoder's settings change, so that segments of both kinds are never joined."""
 
 

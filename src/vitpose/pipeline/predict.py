@@ -79,7 +79,8 @@ def predict_sources(
         out: folder for the results; None writes nothing.
         formats: of ``FORMATS`` those of pictures, of ``VIDEO_FORMATS`` those of films.
         given: boxes from a file instead of the detector, for pictures.
-        video: what is done with films; its formats are replaced by ``formats``.
+        video: what is done with films; its formats are replaced by ``formats``, and its ``max_people`` holds for
+            pictures beside the films, too: those with the surest boxes are kept.
         blur_faces: make faces unrecognisable in every picture and film that is written.
         listeners: told about results and failures as they come.
 
@@ -98,7 +99,8 @@ def predict_sources(
         require("av", "video", "reading videos")
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file, and results need a folder: choose another one with --out")
-    run = _Run(estimator, listeners or Listeners(), given, sources[-1] if sources else None)
+    limit = None if video is None else video.max_people
+    run = _Run(estimator, listeners or Listeners(), given, limit, sources[-1] if sources else None)
     origins = _origins(sources, given, formats)
     if out is not None:
         measured = video is not None and video.measurement is not None
@@ -213,6 +215,13 @@ _LONGEST_JPEG = 65_500
 """Pixels a side may have, by libjpeg."""
 
 
+def _surest(poses: Poses, count: int | None) -> Poses:
+    """Keep so many people, those with the surest boxes, in their order."""
+    if count is None or len(poses) <= count:
+        return poses
+    return poses[np.sort(np.argsort(-poses.box_scores, kind="stable")[:count])]
+
+
 def _faceless(image: Image, poses: Poses) -> Image:
     from vitpose.rendering.blur import blur_faces
 
@@ -249,11 +258,17 @@ class _Run:
     """The reading and estimating half of a run."""
 
     def __init__(
-        self, estimator: PoseEstimator, listeners: Listeners, given: GivenBoxes | None, last: Source | None
+        self,
+        estimator: PoseEstimator,
+        listeners: Listeners,
+        given: GivenBoxes | None,
+        max_people: int | None,
+        last: Source | None,
     ) -> None:
         self.estimator = estimator
         self.listeners = listeners
         self.given = given
+        self.max_people = max_people
         self.last = last
         self.summary = Summary()
 
@@ -323,7 +338,7 @@ class _Run:
                 if isinstance(entry, Failure):
                     self._fail(entry.source, entry.message)
                 elif entry.poses is not None:
-                    yield entry.origin, entry.poses, entry.image
+                    yield entry.origin, _surest(entry.poses, self.max_people), entry.image
 
     def _fail(self, source: str, message: str) -> None:
         failure = Failure(source, message)
