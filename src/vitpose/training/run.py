@@ -132,7 +132,8 @@ def _assemble(
         optimizer=prepared_optimizer,
         clip_norm=config.optim.clip_norm,
         seed=config.seed,
-        micro_batch=progress.micro_batch or config.loop.micro_batch,
+        # What memory allowed before, or less where the settings say so now.
+        micro_batch=min(filter(None, (progress.micro_batch, config.loop.micro_batch)), default=0),
         notify=display.say,
     )
     log = None
