@@ -133,18 +133,10 @@ def predict(
     # Slow imports come after the arguments are known to be sound.
     from vitpose.pipeline.assemble import load
     from vitpose.pipeline.predict import predict_sources
-    from vitpose.pipeline.summary import Listeners, Summary
+    from vitpose.pipeline.summary import Listeners
 
-    found, missing = _expand(sources, recursive=recursive, as_film=fps is not None)
-    if not found:  # nothing to load a model for
-        with Reporter([], as_json=as_json) as reporter:
-            for failure in missing:
-                reporter.failure(failure)
-        _finish(Summary(failures=list(missing)), None)
-        return
+    found, missing = _expand(sources, recursive=recursive, as_film=fps is not None, as_json=as_json)
     films = [source for source in found if source.kind in ("video", "sequence", "stream")]
-    if not films and (span != (0.0, None, 1) or resume or detect_every != 1 or smooth is not None):
-        typer.echo("no source is a film: --start, --end, --stride, --smooth and the like change nothing", err=True)
     purpose = combine(said, chosen, live=any(source.kind == "stream" for source in films))
     wanted = [name.strip() for name in classes.split(",")] if classes else None
     given = None if boxes is None else _given(boxes, wanted, box_threshold, found)
@@ -182,8 +174,18 @@ def predict(
     _finish(summary, out if purpose.formats else None)
 
 
-def _expand(texts: list[str], *, recursive: bool, as_film: bool) -> "tuple[list[Source], list[Failure]]":
-    """Return the sources, and those that are missing, which do not stop the others."""
+def _report_missing(missing: "list[Failure]", *, as_json: bool) -> None:
+    """Say what is not there; nothing is loaded for that."""
+    from vitpose.pipeline.summary import Summary
+
+    with Reporter([], as_json=as_json) as reporter:
+        for failure in missing:
+            reporter.failure(failure)
+    _finish(Summary(failures=list(missing)), None)
+
+
+def _expand(texts: list[str], *, recursive: bool, as_film: bool, as_json: bool) -> "tuple[list[Source], list[Failure]]":
+    """Return the sources, and those that are missing, which do not stop the others; with none, the run is over."""
     from vitpose.media.sources import expand_sources
     from vitpose.pipeline.summary import Failure
 
@@ -192,7 +194,10 @@ def _expand(texts: list[str], *, recursive: bool, as_film: bool) -> "tuple[list[
     def pass_over(text: str, error: InputError) -> None:
         missing.append(Failure(text, str(error)))
 
-    return expand_sources(texts, recursive=recursive, as_video=as_film, missing=pass_over), missing
+    found = expand_sources(texts, recursive=recursive, as_video=as_film, missing=pass_over)
+    if not found:
+        _report_missing(missing, as_json=as_json)
+    return found, missing
 
 
 def _given(path: Path, classes: list[str] | None, threshold: float | None, sources: "Sequence[Source]") -> "GivenBoxes":
@@ -232,6 +237,8 @@ def _video(
 ) -> "VideoOptions | None":
     """Return what is done with films; what cannot be is refused before weights are loaded."""
     if not films:
+        if span != (0.0, None, 1) or resume or detect_every != 1:
+            typer.echo("no source is a film: --start, --end, --stride and the like change nothing", err=True)
         return None
     from vitpose.media.frames import Span
     from vitpose.pipeline.following import make_tracker
