@@ -226,7 +226,6 @@ pictures of COCO, 65 people of Leeds Sports Pose and 77 pictures without people,
 of these sets state no licence: research use.
 
 Little data: expect failures on rare poses, heavy occlusion, groups, and people below a fifth of the picture's height.
-Seen in the photographs behind the sheet: a hydrant and a vase of flowers taken for people, a woman seen from behind who
-fills half of the picture missed, arms and hips of half-length portraits made up, the bride's pose mixed with the
-groom's.
+Seen in the photographs behind the sheet: a vase of flowers and a hand that holds a telephone taken for people, a woman
+bent over sheep found and her pose wrong, limbs of half-length portraits made up, bride and groom sharing one pose.
 Left and right of the athletes' labels are sometimes swapped in the source."""
