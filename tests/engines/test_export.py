@@ -249,7 +249,7 @@ def test_unreadable_files_are_refused(tmp_path, exported):
 
 def test_gate_refuses_and_leaves_nothing(model, crops, tmp_path):
     pytest.importorskip("onnxruntime")
-    limits = Limits(p50=1e-12)
+    limits = Limits(p50=-1.0)
     with pytest.raises(GateError, match="median shift") as caught:
         export(model, tmp_path / "m.onnx", skeleton=load_skeleton("coco17"), crops=crops, limits=limits)
     assert caught.value.exit_code == 6
