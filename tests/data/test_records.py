@@ -63,7 +63,8 @@ def test_a_split_has_no_picture_on_both_sides():
         record.annotation_id for record in smaller.records
     ]
     with pytest.raises(UsageError, match="empty"):
-        labelled.split(0.001)
+        labelled.split(0.0)
+    assert len(labelled.split(0.001)[1].images) == 1, "a share that is asked for is never nothing"
 
 
 def test_select_takes_positions_slices_and_tests():
