@@ -3,11 +3,10 @@
     python benchmarks/embedded_gap.py --data FOLDER
 
 COCO AP with labelled boxes and flip test on 250 pictures the model was trained on, drawn evenly over the training file,
-and on the 250 of the validation part. What lies between the two is what more of the same training cannot win.
+and on the 250 of the validation part. What lies between the two is what it learned by heart.
 """
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from harness import write_result
@@ -25,9 +24,7 @@ def some(labelled: LabelledSet) -> LabelledSet:
     with_people = {record.image_id for record in labelled.records if not record.crowd}
     images = [image for image in labelled.images if image.id in with_people]
     chosen = images[:: max(len(images) // PICTURES, 1)][:PICTURES]
-    kept = {image.id for image in chosen}
-    records = tuple(record for record in labelled.records if record.image_id in kept)
-    return replace(labelled, images=tuple(chosen), records=records)
+    return labelled.only_images({image.id for image in chosen}.__contains__)
 
 
 def main() -> None:

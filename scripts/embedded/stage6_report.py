@@ -146,10 +146,7 @@ def validation_sets(arguments: argparse.Namespace) -> tuple[LabelledSet, Labelle
 
 def first_pictures(labelled: LabelledSet, count: int) -> LabelledSet:
     """Return the people of the first pictures of a set."""
-    images = labelled.images[:count]
-    kept = {image.id for image in images}
-    records = tuple(record for record in labelled.records if record.image_id in kept)
-    return replace(labelled, images=images, records=records)
+    return labelled.only_images({image.id for image in labelled.images[:count]}.__contains__)
 
 
 def _interval(result: EvaluationResult) -> tuple[float, float]:

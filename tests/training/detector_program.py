@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,18 +14,19 @@ from vitpose.training.detector_data import PictureBatch, ResidentPictures
 from vitpose.training.detector_labels import read_pictures
 from vitpose.training.detector_run import DetectorConfig, train_detector
 
-SPEC = DetectorSpec(side=64, widths=(8, 16, 16, 16), depths=(0, 1, 1, 0), blocks=1, heads=2, neck=16)
+TINY = DetectorSpec(side=64, widths=(8, 16, 16, 16), depths=(0, 1, 1, 0), blocks=1, heads=2, neck=16)
 
 
-def settings(epochs: int) -> DetectorConfig:
-    """Return a run of two steps an epoch."""
+def tiny_run(epochs: int) -> DetectorConfig:
+    """Return a run of two steps an epoch, for twelve pictures."""
     return DetectorConfig(
-        spec=SPEC,
+        spec=TINY,
         optim=OptimConfig(lr=5e-3, weight_decay=0.01, clip_norm=10.0, ema=0.9),
-        schedule=ScheduleConfig(kind="cosine", epochs=epochs, warmup_steps=1, warmup_ratio=0.1, milestones=()),
+        schedule=ScheduleConfig(kind="cosine", epochs=epochs, warmup_steps=5, warmup_ratio=0.1, milestones=()),
         batch_size=6,
-        evaluate_every=2,
-        log_every=1,
+        evaluate_every=1000,
+        save_every=10,
+        log_every=5,
     )
 
 
@@ -58,7 +60,9 @@ def main(folder: Path) -> None:
         judged.append(len(drawn))
         return {"score": float(len(drawn))}
 
-    outcome = train_detector(settings(3), source, folder / "run", evaluate=evaluate)
+    outcome = train_detector(
+        replace(tiny_run(3), evaluate_every=2, log_every=1), source, folder / "run", evaluate=evaluate
+    )
     left = {
         "weights": dict(kept[0].objective.named_parameters()) if kept else {},
         "images": [batch.images for batch in drawn],

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from detector_program import TINY, tiny_run
 
 from vitpose.core.errors import InputError, UsageError, WeightsError
 from vitpose.core.skeleton import load_skeleton
@@ -21,18 +22,16 @@ from vitpose.models.detector import Cells, DetectorSpec, PersonNet
 from vitpose.models.pose import create_model
 from vitpose.models.variants import BackboneSpec, HeadSpec, ModelSpec
 from vitpose.training import detector_cpu
-from vitpose.training.config import OptimConfig, ScheduleConfig
 from vitpose.training.detector_data import IGNORED, NOBODY, PERSON, PictureBatch, PictureLaw, ResidentPictures
 from vitpose.training.detector_labels import PART_OF, LabelledPicture, read_pictures
 from vitpose.training.detector_loss import assign, detection_loss, generalized_iou
 from vitpose.training.detector_parts import PARTS, PartsLoss, parts_asked, parts_target
-from vitpose.training.detector_run import DetectorConfig, train_detector
+from vitpose.training.detector_run import train_detector
 from vitpose.training.state import RunFolder, load_state
 from vitpose.weights.checkpoint import save_checkpoint
 from vitpose.weights.detector import load_detector, save_detector, start_detector
 
-SIDE = 64
-TINY = DetectorSpec(side=SIDE, widths=(8, 16, 16, 16), depths=(0, 1, 1, 0), blocks=1, heads=2, neck=16)
+SIDE = TINY.side
 PLAIN = PictureLaw(scale=(0.999, 1.001), aspect=0.0, flip=0.0, mosaic=0.0, color=0.0)
 
 
@@ -131,18 +130,6 @@ def test_generalized_iou_tells_far_from_near():
     near, far = (generalized_iou(box, box + shift) for shift in (20.0, 90.0))
     assert float(generalized_iou(box, box)) == pytest.approx(1)
     assert -1 < float(far) < float(near) < 0
-
-
-def tiny_run(epochs):
-    return DetectorConfig(
-        spec=TINY,
-        optim=OptimConfig(lr=5e-3, weight_decay=0.01, clip_norm=10.0, ema=0.9),
-        schedule=ScheduleConfig(kind="cosine", epochs=epochs, warmup_steps=5, warmup_ratio=0.1, milestones=()),
-        batch_size=6,
-        evaluate_every=1000,
-        save_every=10,
-        log_every=5,
-    )
 
 
 def test_run_learns_to_find_rectangles(pictures, tmp_path):
