@@ -276,3 +276,13 @@ def test_real_detections_of_another_set(shared):
     pictures = sorted(folder.rglob("*.jpg"))
     labels.check_sources(pictures)
     assert sum(len(labels.boxes_for(path, Size(4000, 4000))) for path in pictures) == 4
+
+
+def test_ids_of_a_large_file_are_found_without_looking_through_it(tmp_path):
+    images = [{"id": number, "file_name": f"a/{number:05d}x.jpg"} for number in range(1, 3001)]
+    given = load(tmp_path, {"images": images, "annotations": [], "categories": []})
+    assert [given.image_id(image["file_name"]) for image in images] == list(range(1, 3001))
+    assert given.numbers["a/00007x.jpg"] == 7
+    assert given.knows("b/00007x.jpg")
+    assert not given.knows("a/other.jpg")
+    assert given.image_id("a/other.jpg") is None

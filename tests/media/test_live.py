@@ -160,3 +160,24 @@ def test_within_a_connection_stamps_tell_the_time_and_between_them_the_clock():
     assert clock.time_s(2.1, 9.7) == pytest.approx(4.6)
     assert clock.time_s(0.0, 9.9) == pytest.approx(4.8)  # stamps that begin anew without a word
     assert clock.time_s(None, 10.9) == pytest.approx(5.8)
+
+
+def test_who_waits_for_a_picture_can_be_sent_away():
+    """A camera that gives nothing, and a connection that is not taken up again for an hour."""
+    stalled = threading.Event()
+
+    class Stalled(Feed):
+        def pictures(self):
+            yield 0.0, 1
+            stalled.wait(60)
+
+    for feed, patience in ((Stalled(), IMPATIENT), (Feed([(0.0, 1)]), Reconnect(tries=2, first_wait_s=3600.0))):
+        pump, found = Pump(feed, Span(), patience), []
+        with pump.running() as items:
+            reader = threading.Thread(target=found.extend, args=(items,))
+            reader.start()
+            pump.stop()
+            reader.join(30)
+            assert not reader.is_alive()
+            stalled.set()
+        assert len(found) <= 1

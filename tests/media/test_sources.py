@@ -198,7 +198,7 @@ def test_films_of_ours_are_passed_over(tmp_path):
     for name in ("clip.mp4", "poses/clip.mp4", "poses/clip.run.json", "poses/b.partial.mp4", "poses/b.run.json"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"x")
+        path.write_text('{"drawn": ["clip.mp4"]}')
     assert [source.location for source in expand_sources([tmp_path], recursive=True)] == [str(tmp_path / "clip.mp4")]
 
 
@@ -283,3 +283,17 @@ def test_what_has_a_pictures_name_and_cannot_be_read_is_listed_and_not_left_out(
     assert names(expand_sources([tmp_path])) == expected
     assert names(expand_sources([f"{tmp_path}/*"])) == expected
     assert names(expand_sources([tmp_path / "gone.jpg"])) == ["gone"]
+
+
+def test_a_list_that_cannot_be_read_stops_no_others(tmp_path):
+    touch(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "empty.txt").write_text("# nothing\n")
+    (tmp_path / "list.txt").write_text("gone.jpg\nb.jpg\n")
+    told = {}
+    texts = [tmp_path / "a.jpg", tmp_path / "empty.txt", tmp_path / "list.txt"]
+    found = expand_sources(texts, missing=lambda text, error: told.update({Path(text).name: str(error)}))
+    assert names(found) == ["a", "b"]
+    assert list(told) == ["empty.txt", "gone.jpg"]
+    assert "lists nothing" in told["empty.txt"]
+    with pytest.raises(InputError, match="lists nothing"):
+        expand_sources(texts)

@@ -379,6 +379,10 @@ def test_a_film_whose_pictures_were_cut_off_gives_what_it_holds(make_film, caplo
     assert "film.mp4 breaks off: it ends before the 4.00 s it announces" in caplog.text
     assert facts(film.frames(4)) == full[5:]
     assert "could not be decoded" not in caplog.text
+    beyond = VideoFile(path, Span(3.9))
+    with pytest.raises(InputError, match=r"film\.mp4 has no frame from 3\.9 s to the end"):
+        next(iter(beyond.frames()))
+    assert list(beyond.frames(full[-1][0])) == [], "a run that goes on has had its frames"
 
 
 @pytest.mark.parametrize("name", ["late.mkv", "late.mp4"])

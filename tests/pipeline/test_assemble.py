@@ -60,6 +60,27 @@ def test_each_head_gets_what_it_needs_found_from_one_network(network: type[Netwo
     }  # fmt: skip
 
 
+def test_a_detector_need_not_know_what_other_heads_look_for(
+    network: type[Network], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Animals(Network):
+        def __init__(self, name: str, **settings: object) -> None:
+            if settings["classes"] != assemble.ANIMALS:
+                raise UsageError("does not know 'person'")
+            super().__init__(name, **settings)
+
+    monkeypatch.setattr(assemble, "HuggingFaceDetector", Animals)
+    pose = vitpose.load(create_model(PLUS, seed=0), engine="eager", dataset="ap10k", detector="owner/animals")
+    assert pose(IMAGE).labels == ("bird",)
+
+
+def test_the_packages_detector_is_not_asked_for_animals(shared: Path) -> None:
+    pose = vitpose.load(create_model(PLUS, seed=0), engine="eager", dataset="ap10k", detector="embedded")
+    with pytest.raises(UsageError, match="does not know 'bird'"):
+        pose(IMAGE)
+    assert pose.for_dataset("mpii")(IMAGE).labels == ()
+
+
 def test_named_classes_hold_for_every_head(network: type[Network]) -> None:
     pose = vitpose.load(create_model(PLUS, seed=0), engine="eager", classes=("dog", "cow"))
     assert pose(IMAGE).labels == ("dog",)

@@ -96,9 +96,11 @@ def test_good_poses_are_believed_and_doubtful_ones_are_not() -> None:
     assert demand.believes(poses((102, 100), (303, 101), score=0.7))
     assert not demand.believes(poses((102, 100), (303, 101), score=0.4)), "scores fell"
     assert not demand.believes(poses((100, 100), (110, 100))), "two boxes met"
-    assert not demand.believes(replace(poses((102, 100), (303, 101)), boxes=poses((102, 100), (500, 300)).boxes)), (
-        "a pose outside the box it was looked for in"
-    )
+    jumped = poses((102, 100), (500, 300))
+    expected = demand.expected()
+    assert expected is not None
+    assert not demand.believes(replace(jumped, boxes=expected.xyxy)), "a pose outside the box it was looked for in"
+    assert not demand.believes(replace(jumped, boxes=pose_boxes(jumped))), "a second pass takes its box along"
 
 
 def test_who_leaves_the_picture_is_looked_for_once() -> None:

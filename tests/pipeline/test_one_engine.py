@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from moving_blocks import BlockDetector, Blocks
 
+from vitpose.core.errors import UsageError
 from vitpose.core.geometry import Size
 from vitpose.core.skeleton import load_skeleton
 from vitpose.engines.auto import AutoEngine
@@ -88,3 +89,17 @@ def test_an_engine_that_never_changes_is_left_alone() -> None:
 
     with one_engine(block_estimator(), Blocks(), None) as name:
         assert name == ""
+
+
+def test_what_a_film_was_begun_with_holds_for_that_film_alone(estimator: PoseEstimator, measured: list[int]) -> None:
+    engine = estimator.engine
+    before = engine._engine  # type: ignore[attr-defined]
+    with one_engine(estimator, Blocks(50), "eager-bf16"):
+        borrowed = engine._engine  # type: ignore[attr-defined]
+        assert borrowed is not before
+        assert engine(CROPS).shape == (6, 17, 16, 12)
+    assert engine._engine is before  # type: ignore[attr-defined]
+    with one_engine(estimator, Blocks(50), None) as name:
+        assert name == "eager"
+    with pytest.raises(UsageError, match="closed"):
+        borrowed(CROPS)

@@ -1,19 +1,24 @@
 """Films among other sources: each has its own files, and one that fails does not stop the others."""
 
+import json
+import shutil
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
-from moving_blocks import SIZE, WALKERS, block_estimator, draw, files_in
+from moving_blocks import SIZE, WALKERS, Blocks, block_estimator, draw, files_in
 from PIL import Image
 
-from vitpose.core.errors import UsageError
+from vitpose.core.errors import InputError, UsageError
+from vitpose.detectors.given import GivenBoxes
 from vitpose.formats.film import read_frames_of
 from vitpose.media.frames import Span
-from vitpose.media.sources import expand_sources
+from vitpose.media.sources import Source, expand_sources
 from vitpose.media.video import VideoFile
+from vitpose.motion.settings import SmoothingSettings
+from vitpose.pipeline import predict
 from vitpose.pipeline.predict import predict_sources
 from vitpose.pipeline.summary import Failure, Listeners
 from vitpose.pipeline.video_options import VideoOptions
@@ -71,6 +76,7 @@ def test_pictures_beside_a_film_keep_as_many_people(place: Path) -> None:
         block_estimator(),
         expand_sources([place]),
         video=VideoOptions(max_people=1),
+        max_people=1,
         listeners=Listeners(result=lambda origin, poses: found.update({origin.name: len(poses)})),
     )
     everybody: dict[str, int] = {}
@@ -144,15 +150,131 @@ def test_another_film_of_the_same_name_is_not_gone_on_with(place: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("formats", [("json",), ("csv",)])
-def test_somebody_elses_lines_are_not_written_over(place: Path, formats: tuple[str, ...]) -> None:
-    """Whatever the format, a film's journal stands at ``NAME.jsonl`` for a while."""
+def test_somebody_elses_lines_are_not_written_over(place: Path) -> None:
     labels = place / "b.jsonl"
     labels.write_text('{"mine": 1}\n')
     sources = expand_sources([place / "b.mp4"])
     with pytest.raises(UsageError, match="not a result of this command"):
-        predict_sources(block_estimator(), sources, out=place, formats=formats)
+        predict_sources(block_estimator(), sources, out=place, formats=("json",))
+    predict_sources(block_estimator(), sources, out=place, formats=("csv",))
     assert labels.read_text() == '{"mine": 1}\n'
+
+
+def test_results_beside_the_films_do_not_make_films_results(place: Path) -> None:
+    """The source is found again, and what was drawn of it is not a source."""
+    (place / "own").mkdir()
+    for name in ("b.mp4", "d.mp4"):
+        (place / name).rename(place / "own" / name)
+    sources = expand_sources([place / "own"])
+    predict_sources(block_estimator(), sources, out=place / "own", formats=("json",))
+    assert expand_sources([place / "own"]) == sources
+    predict_sources(block_estimator(), sources, out=place / "out", formats=("overlay",))
+    with pytest.raises(InputError, match="holds no pictures and no videos"):
+        expand_sources([place / "out"])
+    run = place / "out" / "b.run.json"
+    begun = json.loads(run.read_text())
+    del begun["drawn"]
+    run.write_text(json.dumps(begun | {"complete": False}))
+    with pytest.raises(InputError, match="holds no pictures and no videos"):
+        expand_sources([place / "out"])
+
+
+def test_a_later_film_that_does_not_go_on_stops_no_others(place: Path) -> None:
+    sources = expand_sources([place / name for name in ("a.png", "b.mp4", "d.mp4")])
+    options = VideoOptions(resume=True)
+    run = {"out": place / "out", "formats": ("json",), "video": options}
+    predict_sources(block_estimator(), sources, **run)
+    make_film(place / "b.mp4", 41)
+    summary = predict_sources(block_estimator(), sources, **run)
+    assert [Path(one.source).name for one in summary.failures] == ["b.mp4"]
+    assert "another film" in summary.failures[0].message
+    assert (summary.pictures, summary.frames) == (1, 20)
+
+
+def test_who_is_not_among_those_kept_is_hidden_all_the_same(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden: list[int] = []
+    monkeypatch.setattr(predict, "_faceless", lambda image, poses: (hidden.append(len(poses)), image)[1])
+    kept: list[int] = []
+    predict_sources(
+        block_estimator(),
+        expand_sources([place / "a.png"]),
+        out=place / "out",
+        formats=("overlay",),
+        max_people=1,
+        blur_faces=True,
+        listeners=Listeners(result=lambda _, poses: kept.append(len(poses))),
+    )
+    assert kept == [1]
+    assert hidden[0] > 1
+
+
+def test_what_goes_by_is_smoothed_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One camera among the sources changes nothing for the films beside it."""
+    at_once, afterwards = SmoothingSettings(method="kalman"), SmoothingSettings(method="butterworth")
+    sources = [Source("video", "film", "film"), Source("stream", "webcam:0", "camera")]
+    opened = {"film": Blocks(20), "webcam:0": Blocks(20, live=True)}
+    monkeypatch.setattr("vitpose.media.video.open_frames", lambda source, *_, **__: opened[source.location])
+    options = VideoOptions(smoothing=afterwards, live_smoothing=at_once)
+    predict_sources(block_estimator(), sources, out=tmp_path, formats=("json",), video=options)
+    found = {name: json.loads((tmp_path / f"{name}.run.json").read_text()) for name in ("film", "camera")}
+    methods = {name: run["identity"]["options"]["smoothing"]["method"] for name, run in found.items()}
+    assert methods == {"film": "butterworth", "camera": "kalman"}
+    with pytest.raises(UsageError, match="a live source has gone by then"):
+        predict_sources(block_estimator(), sources[1:], out=tmp_path / "b", video=VideoOptions(smoothing=afterwards))
+
+
+def test_names_of_pictures_stay_apart_from_those_of_files_about_everything(place: Path) -> None:
+    for name in ("Poses.png", "poses-picture.png", "coco_results.png"):
+        shutil.copy(place / "a.png", place / name)
+    sources = expand_sources([place / name for name in ("Poses.png", "poses-picture.png", "coco_results.png")])
+    summary = predict_sources(block_estimator(), sources, out=place / "out", formats=("json", "csv", "coco"))
+    assert summary.pictures == 3
+    assert set(files_in(place / "out")) == {
+        "Poses-picture-2.json", "poses-picture.json", "coco_results-picture.json", "poses.csv", "coco_results.json",
+    }  # fmt: skip
+
+
+def test_pictures_a_box_file_does_not_know_take_no_ids_away(place: Path) -> None:
+    known = {
+        "images": [{"id": 7, "file_name": "a.png"}],
+        "annotations": [],
+        "categories": [{"id": 1, "name": "person"}],
+    }
+    known["annotations"] = [{"id": 1, "image_id": 7, "category_id": 1, "bbox": [5, 5, 30, 30]}]
+    (place / "boxes.json").write_text(json.dumps(known))
+    sources = expand_sources([place / "a.png", place / "e.png"])
+    given = GivenBoxes.from_file(place / "boxes.json")
+    predict_sources(block_estimator(), sources, out=place / "out", formats=("coco",), given=given)
+    entries = json.loads((place / "out" / "coco_results.json").read_text())
+    assert [entry["image_id"] for entry in entries] == [7]
+
+
+def test_a_table_of_categories_goes_with_the_results_it_is_of(place: Path) -> None:
+    def boxes_of(label: str) -> GivenBoxes:
+        table = {"images": [{"id": 7, "file_name": "a.png"}], "categories": [{"id": 1, "name": label}]}
+        table["annotations"] = [{"id": 1, "image_id": 7, "category_id": 1, "bbox": [5, 5, 30, 30]}]
+        (place / "boxes.json").write_text(json.dumps(table))
+        return GivenBoxes.from_file(place / "boxes.json")
+
+    out = place / "out"
+    run = {"out": out, "formats": ("coco",)}
+    predict_sources(block_estimator(), expand_sources([place / "a.png"]), given=boxes_of("dog"), **run)
+    assert json.loads((out / "coco_categories.json").read_text()) == [{"id": 18, "name": "dog"}]
+    (out / "coco_results.json").unlink()
+    predict_sources(block_estimator(), expand_sources([place / "a.png"]), given=boxes_of("dog"), **run)
+    predict_sources(block_estimator(), expand_sources([place / "a.png"]), given=boxes_of("person"), **run)
+    assert set(files_in(out)) == {"coco_results.json"}
+
+
+def test_rows_of_many_pictures_share_a_group(place: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    for number in range(12):
+        shutil.copy(place / "a.png", place / f"n{number}.png")
+    sources = expand_sources([place / "n*.png"])
+    predict_sources(block_estimator(), sources, out=place / "out", formats=("parquet", "csv"))
+    table = parquet.ParquetFile(place / "out" / "poses.parquet")
+    assert table.num_row_groups == 1
+    assert table.metadata.num_rows == len((place / "out" / "poses.csv").read_text().splitlines()) - 1 > 12
 
 
 def test_formats_of_films_alone_are_refused_for_pictures_alone(place: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from moving_blocks import WALKERS, BlockDetector, Blocks, block_estimator, files
 from vitpose.core.errors import InputError, UsageError, VitPoseError
 from vitpose.core.poses import Poses
 from vitpose.formats.film import read_frames_of
-from vitpose.media.frames import Span
+from vitpose.media.frames import Frame, Span
 from vitpose.motion.series import series_from_poses
 from vitpose.motion.settings import SmoothingSettings
 from vitpose.motion.smooth import smooth
+from vitpose.pipeline.stages import PATIENCE_S
 from vitpose.pipeline.stream import predict_video
 from vitpose.pipeline.summary import Listeners
 from vitpose.pipeline.video_options import VideoOptions
@@ -355,3 +357,99 @@ def test_at_most_so_many_people(tmp_path: Path) -> None:
 
 def test_the_span_is_part_of_what_a_run_is() -> None:
     assert VideoOptions(span=Span(1.0, 2.0, 3)).identity() != VideoOptions().identity()
+
+
+def test_a_source_that_gives_nothing_more_is_told_to_stop(tmp_path: Path) -> None:
+    """Somebody gives up on a camera that stalls: nothing waits for its next frame."""
+    told = threading.Event()
+
+    class Stalling(Blocks):
+        def frames(self, after: int = -1) -> Iterator[Frame]:
+            yield from super().frames(after)
+            assert told.wait(60)
+
+        def stop(self) -> None:
+            told.set()
+
+    def give_up(frame: Frame, _: object) -> None:
+        if frame.index == 3:
+            raise KeyboardInterrupt
+
+    begun = time.monotonic()
+    source, listeners = Stalling(4, live=True), Listeners(frame=give_up)
+    summary = predict_video(block_estimator(), source, out=tmp_path, options=PLAIN, listeners=listeners)
+    assert summary.complete
+    assert told.is_set()
+    assert time.monotonic() - begun < PATIENCE_S
+    assert not still_running()
+
+
+@pytest.mark.parametrize("kind", ["online", "offline"])
+def test_a_film_is_drawn_later_or_left_as_it_is(whole: dict[str, Path], kind: str, tmp_path: Path) -> None:
+    """With and without the annotated film are one run, once all frames are there."""
+    options = ONLINE if kind == "online" else OFFLINE
+    without = tuple(one for one in FORMATS if one != "overlay")
+    predict_video(block_estimator(), Blocks(), out=tmp_path, options=replace(options, formats=without))
+    assert not (tmp_path / "blocks.mp4").exists()
+    detector = BlockDetector()
+    again = replace(options, resume=True)
+    summary = predict_video(block_estimator(detector=detector), Blocks(), out=tmp_path, options=again)
+    assert tmp_path / "blocks.mp4" in summary.files
+    found = files_in(tmp_path)
+    assert found["blocks.mp4"] == files_in(whole[kind])["blocks.mp4"]
+    for formats in (("json",), ("parquet",), FORMATS):
+        predict_video(
+            block_estimator(detector=detector), Blocks(), out=tmp_path, options=replace(again, formats=formats)
+        )
+    assert files_in(tmp_path).items() >= {name: found[name] for name in found if name != "blocks.run.json"}.items()
+    assert detector.pictures == 0, "everything is made from the journal"
+
+
+def test_drawing_later_can_be_stopped_and_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predict_video(block_estimator(), Blocks(40), out=tmp_path, options=PLAIN)
+    before = files_in(tmp_path)
+    again = replace(PLAIN, resume=True, formats=("json", "overlay"))
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vitpose.pipeline.stream._Run._draw", stop)
+        summary = predict_video(block_estimator(), Blocks(40), out=tmp_path, options=again)
+    assert (summary.interrupted, summary.complete) == (True, False)
+    assert files_in(tmp_path) == before
+    assert predict_video(block_estimator(), Blocks(40), out=tmp_path, options=again).complete
+    assert (tmp_path / "blocks.mp4").exists()
+
+
+def test_a_journal_nobody_asked_for_again_stays(tmp_path: Path) -> None:
+    predict_video(block_estimator(), Blocks(20), out=tmp_path, options=PLAIN)
+    journal = tmp_path / "blocks.jsonl"
+    mended = journal.read_text().replace('"track_id": 1', '"track_id": 7')
+    journal.write_text(mended)
+    predict_video(block_estimator(), Blocks(30), out=tmp_path, options=replace(PLAIN, formats=("csv",)))
+    assert journal.read_text() == mended
+    assert set(files_in(tmp_path)) == {"blocks.jsonl", "blocks.csv", "blocks.run.json"}
+    more = replace(PLAIN, formats=("csv", "coco-video"), resume=True)
+    predict_video(block_estimator(), Blocks(30), out=tmp_path, options=more)
+    assert len(json.loads((tmp_path / "blocks.coco.json").read_text())["images"]) == 30, "not made from another run's"
+
+
+@pytest.mark.parametrize("formats", [("json",), ("json", "overlay")])
+def test_a_run_that_begins_anew_takes_away_what_another_left(tmp_path: Path, formats: tuple[str, ...]) -> None:
+    options = replace(PLAIN, formats=("json", "overlay"))
+    with pytest.raises(KilledError):
+        predict_video(block_estimator(), Blocks(2000, fails=(1000, KilledError())), out=tmp_path, options=options)
+    assert (tmp_path / "blocks.parts").is_dir()
+    assert (tmp_path / "blocks.partial.mp4").exists()
+    (tmp_path / "blocks.smoothed.jsonl").write_bytes((tmp_path / "blocks.partial.jsonl").read_bytes())
+    predict_video(block_estimator(), Blocks(20), out=tmp_path, options=replace(options, formats=formats))
+    expected = {"blocks.jsonl", "blocks.run.json"} | ({"blocks.mp4"} if "overlay" in formats else set())
+    assert set(files_in(tmp_path)) == expected
+
+
+def test_names_that_are_not_unicode(tmp_path: Path) -> None:
+    options = replace(PLAIN, formats=("json", "coco-video"))
+    predict_video(block_estimator(), Blocks(5), out=tmp_path, name="caf\udce9", options=options)
+    (path,) = tmp_path.glob("*.coco.json")
+    assert json.loads(path.read_text())["videos"][0]["name"] == "caf?"

@@ -125,7 +125,7 @@ def predict(
         formats=None if format_ is None else _formats(format_),
     )
     chosen = _preset(preset)
-    combine(said, chosen, live=False)  # wrong words are refused before anything slow begins
+    live = combine(said, chosen, live=True)  # wrong words are refused before anything slow begins
     if boxes is not None and (detector != "auto" or max_people is not None):
         raise UsageError("--boxes brings its own boxes: leave out --detector and --max-people")
     span = _seconds(start, "--start"), None if end is None else _seconds(end, "--end"), stride
@@ -137,10 +137,10 @@ def predict(
 
     found, missing = _expand(sources, recursive=recursive, as_film=fps is not None, as_json=as_json)
     films = [source for source in found if source.kind in ("video", "sequence", "stream")]
-    purpose = combine(said, chosen, live=any(source.kind == "stream" for source in films))
+    purpose = combine(said, chosen, live=False)
     wanted = [name.strip() for name in classes.split(",")] if classes else None
     given = None if boxes is None else _given(boxes, wanted, box_threshold, found)
-    video = _video(purpose, span, films, fps, detect_every=detect_every, resume=resume)
+    video = _video(purpose, live, span, films, fps, detect_every=detect_every, resume=resume)
     estimator = load(
         purpose.model or DEFAULT_MODEL,
         dataset=dataset,
@@ -152,7 +152,8 @@ def predict(
         refine=refine,
         classes=wanted,
         box_threshold=0.3 if box_threshold is None else box_threshold,
-        max_people=None if films else purpose.max_people,
+        # With films the tracker keeps to it; and who is not among them is hidden before he is left out.
+        max_people=None if films or blur_faces else purpose.max_people,
         batch_size=batch_size,
         scales=sizes,
     )
@@ -167,6 +168,7 @@ def predict(
             formats=purpose.formats,
             given=given,
             video=video,
+            max_people=purpose.max_people,
             blur_faces=blur_faces,
             listeners=Listeners(result=reporter.result, failure=reporter.failure, frame=reporter.frame),
         )
@@ -228,6 +230,7 @@ def _fitting(estimator: "PoseEstimator", purpose: "Purpose", *, measured: bool) 
 
 def _video(
     purpose: "Purpose",
+    live: "Purpose",
     span: tuple[float, float | None, int],
     films: "Sequence[Source]",
     fps: float | None,
@@ -252,6 +255,7 @@ def _video(
         tracker=purpose.tracker,
         max_people=purpose.max_people,
         smoothing=purpose.smoothing,
+        live_smoothing=live.smoothing,
         resume=resume,
         span=Span(*span),
         rate=fps,

@@ -5,7 +5,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
@@ -35,11 +35,22 @@ class GivenBoxes:
         source: the file.
         entries: the boxes of each picture the file knows; a picture it knows without boxes has none.
         keys: the picture every name, without its folders, may stand for.
+        numbers: COCO image ids by name, where the file gives them.
     """
 
     source: str
     entries: dict[Key, tuple[Entry, ...]]
     keys: dict[Key, tuple[Key, ...]]
+    numbers: dict[Key, int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Turn the numbers round once: a data set has a hundred thousand of them."""
+        numbers: dict[Key, int] = {}
+        for number, names in self.keys.items():
+            if isinstance(number, int):
+                for name in names:
+                    numbers.setdefault(name, number)
+        object.__setattr__(self, "numbers", numbers)
 
     @classmethod
     def from_file(
@@ -107,7 +118,11 @@ class GivenBoxes:
         key = self._find(picture)
         if isinstance(key, int) or key is None:
             return key
-        return next((number for number, names in self.keys.items() if isinstance(number, int) and key in names), None)
+        return self.numbers.get(key)
+
+    def knows(self, picture: str | os.PathLike[str]) -> bool:
+        """Whether the file says anything of a picture, if only that nobody is in it."""
+        return self._find(picture) is not None
 
     def check_sources(self, pictures: Iterable[str | os.PathLike[str]]) -> None:
         """Check before a run that file and pictures belong together; what does not is counted in a warning.

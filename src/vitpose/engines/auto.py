@@ -124,13 +124,19 @@ class AutoEngine:
         """
         with self._lock:
             self._held += 1
-            if name is not None and name != self._chosen:
-                self._engine, self._chosen = self._make(name), name
+            before = self._engine, self._chosen
+            borrowed = self._make(name) if name is not None and name != self._chosen else None
+            if borrowed is not None and name is not None:
+                self._engine, self._chosen = borrowed, name
         try:
             yield self._chosen
         finally:
             with self._lock:
                 self._held -= 1
+                if borrowed is not None and self._engine is borrowed:
+                    self._engine, self._chosen = before
+            if borrowed is not None and borrowed is not self._eager:
+                borrowed.close()
 
     def resident(self) -> Resident | None:
         """Return the model of what runs at present, if that offers it; people are collected there as well."""

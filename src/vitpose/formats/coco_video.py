@@ -11,9 +11,10 @@ import tempfile
 from pathlib import Path
 from typing import IO, Any
 
-from vitpose.core.coco import COCO_IDS
+from vitpose.core.coco import category_id
 from vitpose.core.files import GrowingFile
 from vitpose.core.poses import shortest_decimals
+from vitpose.core.text import readable
 from vitpose.formats.film_facts import FilmFacts, FilmFrame
 
 COCO_ENDING = ".coco.json"
@@ -22,7 +23,6 @@ COCO_ENDING = ".coco.json"
 DESCRIPTION = "Poses found by vitpose"
 """What the file says it is."""
 
-_FIRST_OTHER_ID = 1001
 _VISIBLE = 2
 
 
@@ -31,11 +31,8 @@ class CocoVideoWriter:
 
     def __init__(self, facts: FilmFacts, path: Path) -> None:
         """Start the file."""
-        self._categories = {
-            label: COCO_IDS.get(label) or _FIRST_OTHER_ID + place
-            for place, label in enumerate(facts.labels or ("person",))
-        }
-        self._name = path.name.removesuffix(COCO_ENDING)
+        self._categories = {label: category_id(label, place) for place, label in enumerate(facts.labels or ("person",))}
+        self._name = readable(path.name.removesuffix(COCO_ENDING))
         self._file = GrowingFile(path)
         # No name: gone with the process, however it ends. Errors are those of the file it will be part of.
         self._people = self._file.guard(_unnamed, path.parent)

@@ -7,12 +7,12 @@ what it finished: files about everything hold what was done until then. ``docs/s
 
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from vitpose.core.coco import COCO_IDS
+from vitpose.core.coco import category_id
 from vitpose.core.extras import require
 from vitpose.core.files import GrowingFile, atomic_write_text
 from vitpose.core.poses import Poses
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 COCO_RESULTS, COCO_CATEGORIES, TABLE = "coco_results", "coco_categories", "poses"
 """Names of the files about everything; pictures of these names are written under longer ones."""
 
-_FIRST_OTHER_ID = 1001
+_ROWS_AT_ONCE = 4096
+"""A group of rows of a Parquet file costs kilobytes of its own, so there is not one a picture."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +84,16 @@ class JsonWriter:
 
     def add(self, origin: Origin, poses: Poses) -> None:
         """Write one document."""
-        atomic_write_text(self._folder / f"{origin.name}.json", _readable(to_document(origin, poses)))
+        atomic_write_text(self._folder / f"{origin.name}.json", _text(to_document(origin, poses)))
 
     def close(self) -> None:
         """Nothing to do: every file is whole."""
+
+
+def categories_text(categories: Mapping[str, int]) -> str:
+    """Return the file that says which category a number stands for, from numbers by name."""
+    table = [{"id": number, "name": label} for label, number in categories.items()]
+    return json.dumps(table, indent=1) + "\n"
 
 
 class CocoWriter:
@@ -106,7 +113,7 @@ class CocoWriter:
         """Append one entry a person."""
         self._added = True
         for label in poses.labels:
-            self._categories.setdefault(label, COCO_IDS.get(label) or _FIRST_OTHER_ID + len(self._categories))
+            self._categories.setdefault(label, category_id(label, len(self._categories)))
         for entry in poses.to_coco_results(origin.image_id, category_id=self._categories):
             self._file.write(self._separator + json.dumps(entry, allow_nan=False))
             self._separator = ",\n"
@@ -118,9 +125,11 @@ class CocoWriter:
             return
         self._file.write("[]\n" if self._separator == "[\n" else "\n]\n")
         self._file.keep()
+        named = self._folder / f"{COCO_CATEGORIES}.json"
         if set(self._categories) - {"person"}:
-            table = [{"id": number, "name": label} for label, number in self._categories.items()]
-            atomic_write_text(self._folder / f"{COCO_CATEGORIES}.json", json.dumps(table, indent=1) + "\n")
+            atomic_write_text(named, categories_text(self._categories))
+        else:  # one that is there is of an earlier run, whose results these replace
+            named.unlink(missing_ok=True)
 
 
 class CsvWriter:
@@ -152,10 +161,19 @@ class ParquetWriter:
     def __init__(self, folder: Path) -> None:
         self._file = GrowingFile(folder / f"{TABLE}.parquet")
         self._writer: Any = None
+        self._waiting: list[pa.Table] = []
 
     def add(self, origin: Origin, poses: Poses) -> None:
         """Append one row a person and keypoint; a picture without people adds none."""
         self._open(table := _with_origin(origin, poses))
+        self._waiting.append(table)
+        if sum(one.num_rows for one in self._waiting) >= _ROWS_AT_ONCE:
+            self._write()
+
+    def _write(self) -> None:
+        """Write what waits as one group of rows."""
+        arrow = require("pyarrow", "all", "writing tables")
+        table, self._waiting = arrow.concat_tables(self._waiting).combine_chunks(), []
         self._file.guard(self._writer.write_table, table)
 
     def _open(self, table: "pa.Table") -> None:
@@ -168,6 +186,8 @@ class ParquetWriter:
         if self._writer is None:
             self._file.discard()
             return
+        if self._waiting:
+            self._write()
         self._file.guard(self._writer.close)
         self._file.keep()
 
@@ -186,7 +206,7 @@ def _with_origin(origin: Origin, poses: Poses) -> "pa.Table":
     return table
 
 
-def _readable(document: dict[str, Any]) -> str:
+def _text(document: dict[str, Any]) -> str:
     """One line a field and one line a person: small, and still good to read and to compare."""
     fields = dict(document)
     people = ",\n  ".join(json.dumps(person, ensure_ascii=False, allow_nan=False) for person in fields.pop("people"))
@@ -195,12 +215,15 @@ def _readable(document: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def open_writers(formats: Iterable[str], folder: Path) -> list[ResultWriter]:
-    """Open a writer for each of ``json``, ``coco``, ``csv``, ``parquet`` in ``formats``."""
-    kinds: dict[str, type[JsonWriter] | type[CocoWriter] | type[CsvWriter] | type[ParquetWriter]] = {
-        "json": JsonWriter,
-        "coco": CocoWriter,
-        "csv": CsvWriter,
-        "parquet": ParquetWriter,
-    }
-    return [kind(folder) for name, kind in kinds.items() if name in formats]
+WRITERS: Mapping[str, Callable[[Path], ResultWriter]] = {
+    "json": JsonWriter,
+    "coco": CocoWriter,
+    "csv": CsvWriter,
+    "parquet": ParquetWriter,
+}
+"""What writes each format of pictures into a folder."""
+
+
+def open_writers(formats: Collection[str], folder: Path) -> list[ResultWriter]:
+    """Open a writer for each of ``WRITERS`` in ``formats``."""
+    return [kind(folder) for name, kind in WRITERS.items() if name in formats]

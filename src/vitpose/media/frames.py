@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,6 +116,15 @@ class FrameSource(Protocol):
             InputError: nothing can be decoded, or, with ``after=-1``, nothing lies in the span.
             UsageError: ``after`` is given for a live source, whose frames have gone by.
         """
+        ...
+
+
+@runtime_checkable
+class Stoppable(Protocol):
+    """A source whose reader may wait long for what comes next, and can be told not to."""
+
+    def stop(self) -> None:
+        """Let the reading end at once, from any thread; a later call of ``frames`` begins anew."""
         ...
 
 

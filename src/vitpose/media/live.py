@@ -164,7 +164,7 @@ class Pump:
         try:
             yield self._items()
         finally:
-            self._stopped.set()
+            self.stop()
             thread.join(_JOIN_S)
             if self._dropped:
                 log.warning(
@@ -174,10 +174,18 @@ class Pump:
                     self._wanted,
                 )
 
+    def stop(self) -> None:
+        """Send away whoever waits for a picture, or for the next try; callable from any thread, and more than once."""
+        with self._changed:
+            self._stopped.set()
+            self._changed.notify_all()
+
     def _items(self) -> Iterator[tuple[int, float, Any]]:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._newest or self._ended)
+                self._changed.wait_for(lambda: self._newest or self._ended or self._stopped.is_set())
+                if self._stopped.is_set():
+                    return
                 if not self._newest:
                     if self._error is not None:
                         raise self._error

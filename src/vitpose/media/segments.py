@@ -138,6 +138,23 @@ def parts_in(folder: Path) -> list[Path]:
     ]
 
 
+def is_begun(folder: Path) -> bool:
+    """Whether a run has noted in a folder how it makes its segments."""
+    try:
+        made_with = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(made_with, dict) and "segment_frames" in made_with
+
+
+def clear_parts(folder: Path) -> None:
+    """Remove what a run left in a folder, and the folder if nothing of somebody else's is in it."""
+    for path in parts_in(folder):
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
 class PartsFolder:
     """The segments that are whole, in a folder beside the film."""
 
@@ -179,10 +196,7 @@ class PartsFolder:
     def clear(self) -> None:
         """Remove the segments, and the folder if nothing of somebody else's is in it."""
         self.count = 0
-        for path in parts_in(self.folder):
-            path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self.folder.rmdir()
+        clear_parts(self.folder)
 
     def _path(self, index: int) -> Path:
         return self.folder / f"{index:06d}.nut"

@@ -1,6 +1,7 @@
 """What a user typed, as single sources: files, folders, globs, list files and web addresses become one flat list."""
 
 import glob
+import json
 import logging
 import os
 import re
@@ -8,13 +9,18 @@ import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
-from vitpose.core.errors import InputError
+from vitpose.core.errors import InputError, MissingExtraError
+from vitpose.core.extras import require
+from vitpose.core.text import readable
 from vitpose.media.urls import is_url, without_password
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Kind = Literal["image", "video", "url", "sequence", "stream"]
 
@@ -88,28 +94,33 @@ def expand_sources(
         InputError: something is missing, or a folder, glob or list holds no picture and no video.
     """
     found: dict[str, Source] = {}
-    for text, listed_in in _lines([os.fspath(source) for source in sources]):
+
+    def passing_over(text: str, call: Callable[[], Iterable[T]]) -> Iterator[T]:
         try:
-            for source in _expand(text, recursive=recursive, as_video=as_video, listed_in=listed_in):
-                key = source.location if source.kind in ("url", "stream") else str(_absolute(source.location))
-                found.setdefault(key, source)
+            yield from call()
         except InputError as error:
             if missing is None:
                 raise
             missing(text, error)
+
+    for given in [os.fspath(source) for source in sources]:
+        for text, listed_in in passing_over(given, partial(_lines, given)):
+            expand = partial(_expand, text, recursive=recursive, as_video=as_video, listed_in=listed_in)
+            for source in passing_over(text, expand):
+                key = source.location if source.kind in ("url", "stream") else str(_absolute(source.location))
+                found.setdefault(key, source)
     if not found and missing is None:
         raise InputError("no pictures or videos were given")
     return _name_apart(list(found.values()))
 
 
-def _lines(sources: Iterable[str]) -> Iterator[tuple[str, str | None]]:
-    """Replace list files by what they list; yield what to expand and where it is listed."""
-    for text in sources:
-        path = Path(text)
-        if text and not _is_address(text) and path.suffix.lower() == LIST_SUFFIX and path.is_file():
-            yield from _list_file(path)
-        else:
-            yield text, None
+def _lines(text: str) -> Iterator[tuple[str, str | None]]:
+    """Replace a list file by what it lists; yield what to expand and where it is listed."""
+    path = Path(text)
+    if text and not _is_address(text) and path.suffix.lower() == LIST_SUFFIX and path.is_file():
+        yield from _list_file(path)
+    else:
+        yield text, None
 
 
 def _expand(text: str, *, recursive: bool, as_video: bool, listed_in: str | None) -> Iterator[Source]:
@@ -159,7 +170,7 @@ def is_stream(text: str) -> bool:
 def shown(location: str) -> str:
     """Return a location as results may say it: without a password, and as JSON can, for file names may be any bytes."""
     text = without_password(location) if _is_address(location) else location
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return readable(text)
 
 
 def _is_address(text: str) -> bool:
@@ -224,11 +235,41 @@ def _pictures_and_videos(files: Sequence[Path], where: str) -> list[Path]:
 
 
 def _is_drawn(file: Path) -> bool:
-    """Whether a picture or film is an annotated one of ours, by its name and what lies beside it."""
+    """Whether a picture or film is an annotated one of ours, by its name and what the run beside it says.
+
+    Results may lie beside the films they are of, so that there is a run does not make a film its result.
+    """
     if file.name.endswith(OVERLAY):
         return True
-    stem = file.name.removesuffix(".mp4").removesuffix(".partial")
-    return file.suffix == ".mp4" and file.with_name(f"{stem}.run.json").is_file()
+    name = file.name.removesuffix(".mp4")
+    if name == file.name:
+        return False
+    if name.endswith(".partial") and file.with_name(f"{name.removesuffix('.partial')}.run.json").is_file():
+        return True
+    run = file.with_name(f"{name}.run.json")
+    if not run.is_file():
+        return False
+    try:
+        noted: Any = json.loads(run.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        noted = None
+    if isinstance(noted, dict) and isinstance(noted.get("drawn"), list):
+        return file.name in noted["drawn"]
+    # A run that has begun again has drawn nothing yet: the film is what an earlier one drew, or what it works on.
+    return is_drawn_film(file)
+
+
+def is_drawn_film(path: Path) -> bool:
+    """Whether a film says of itself that we drew it; without PyAV nobody knows, and no film can be worked on."""
+    try:
+        av = require("av", "video", "reading videos")
+    except MissingExtraError:
+        return False
+    try:
+        with av.open(str(path), metadata_errors="replace") as container:
+            return bool(container.metadata.get("comment") == DRAWN)
+    except (av.FFmpegError, ValueError):
+        return False
 
 
 def natural_key(text: str) -> list[tuple[int, str]]:

@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-import time
+import threading
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -79,6 +79,7 @@ class LiveSource:
         """
         self.name = feed.shown if name is None else name
         self._feed, self._span, self._reconnect = feed, span, reconnect
+        self._pump: Pump | None = None
         try:
             with contextlib.closing(feed.pictures()) as pictures:
                 image = next((feed.image(picture) for _, picture in pictures), None)
@@ -99,9 +100,15 @@ class LiveSource:
         """
         if after >= 0:
             raise UsageError(f"{self._feed.shown} is live: a run cannot go on where another ended")
-        with Pump(self._feed, self._span, self._reconnect).running() as items:
+        self._pump = Pump(self._feed, self._span, self._reconnect)
+        with self._pump.running() as items:
             for index, time_s, picture in items:
                 yield Frame(index, time_s, self._feed.image(picture))
+
+    def stop(self) -> None:
+        """End the reading at once, also while no picture comes; see ``Stoppable``."""
+        if self._pump is not None:
+            self._pump.stop()
 
 
 class WebFilm:
@@ -128,6 +135,7 @@ class WebFilm:
         """
         self.name = location.shown if name is None else name
         self._location, self._reconnect = location, reconnect
+        self._stopped = threading.Event()
         # To look for keyframes would be to fetch the film twice.
         self._film = Film(location, span, rate=rate, on_disk=False)
         self.info = self._film.info
@@ -138,8 +146,9 @@ class WebFilm:
         Raises:
             InputError: the connection is lost for good, or no frame lies in the span.
         """
-        retries = Retries(self._location.shown, self._reconnect, time.sleep)
-        while True:
+        self._stopped.clear()
+        retries = Retries(self._location.shown, self._reconnect, self._stopped.wait)
+        while not self._stopped.is_set():
             try:
                 for frame in self._film.frames(after):
                     retries.back()
@@ -153,6 +162,10 @@ class WebFilm:
                     raise
                 reason = str(error)
             retries.lost(reason)
+
+    def stop(self) -> None:
+        """End a wait for the next try; see ``Stoppable``."""
+        self._stopped.set()
 
 
 class NetworkFeed:

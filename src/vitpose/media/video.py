@@ -90,6 +90,7 @@ class VideoFile:
         # Absolute, for FFmpeg takes what stands before a colon for a protocol.
         # A file may name other files and addresses; none of them is opened.
         self._location = Location(str(path.absolute()), str(path), {"protocol_whitelist": "file"})
+        self._span = span
         self._film = Film(self._location, span, rate=rate)
         self.info: VideoInfo = self._film.info
 
@@ -101,9 +102,14 @@ class VideoFile:
         the former.
 
         Raises:
-            InputError: no frame lies in the span, with ``after=-1``.
+            InputError: no frame lies in the span, or in what there is of a file that was cut short, with ``after=-1``.
         """
+        last_s: float | None = None
         try:
-            yield from self._film.frames(after)
+            for frame in self._film.frames(after):
+                last_s = frame.time_s
+                yield frame
         except BrokenOffError as error:
             log.warning("%s breaks off: %s", self._location.shown, error)
+            if after < 0 and last_s is None:
+                raise self._span.nothing_in(self._location.shown, None) from error

@@ -4,7 +4,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from vitpose._version import __version__
+from vitpose.core.coco import ANIMALS, PEOPLE
 from vitpose.core.errors import UsageError, WeightsError, nearest
 from vitpose.core.poses import Boxes, Poses
 from vitpose.core.provenance import Provenance, Setting
@@ -41,11 +42,6 @@ log = logging.getLogger(__name__)
 
 RANDOM = "random:"
 """``random:vitpose-b`` builds a model of that size with random weights: for trying things out, never for results."""
-
-ANIMALS = ("bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe")
-"""The animals that detectors trained on COCO know."""
-
-PEOPLE = ("person",)
 
 DEFAULT_CLASSES: Mapping[str, tuple[str, ...]] = {"ap10k": ANIMALS, "apt36k": ANIMALS}
 """What a dataset's keypoints belong to; people where nothing else is said."""
@@ -223,36 +219,44 @@ def make_detectors(
     name = str(detector)
     if name == "whole":
         return WholeImage()
-    if name == EMBEDDED or is_detector(name):
-        return LazyDetector(name, lambda: _embedded(name, search, device))
-    if "/" not in name and name != AUTO and not Path(name).exists():
+    if "/" not in name and name not in (AUTO, EMBEDDED) and not Path(name).exists():
         known = (AUTO, "whole", EMBEDDED)
         raise UsageError(f"unknown detector {name!r}{nearest(name, known)} (or give a hub id, owner/name, or a folder)")
-    wanted = {dataset: search.classes or DEFAULT_CLASSES.get(dataset, PEOPLE) for dataset in datasets}
-    source = DEFAULT_DETECTOR if name == AUTO else name
-
-    @cache
-    def loaded() -> HuggingFaceDetector:
-        first = wanted[datasets[0]]
-        return HuggingFaceDetector(
-            source, threshold=search.threshold, classes=first, device=device, max_people=search.max_people
-        )
-
-    def built(classes: tuple[str, ...]) -> Detector:
-        if name == AUTO:
-            choice = choose_detector(source, model=model, people=classes == PEOPLE)
-            announce([choice])
-            if choice.name == EMBEDDED:
-                return _embedded(EMBEDDED, search, device)
-        return loaded().for_classes(classes)
-
+    build = _built_for(name, search, device, model)
     return {
-        dataset: LazyDetector(name, lambda names=names: built(names))  # type: ignore[misc]
-        for dataset, names in wanted.items()
+        dataset: LazyDetector(name, partial(build, search.classes or DEFAULT_CLASSES.get(dataset, PEOPLE)))
+        for dataset in datasets
     }
 
 
-def _embedded(name: str, search: Search, device: str) -> Detector:
+def _built_for(name: str, search: Search, device: str, model: str) -> Callable[[tuple[str, ...]], Detector]:
+    """Return what builds a detector for given classes from a name; its weights are loaded once for all of them."""
+    own = cache(lambda path, classes: _embedded(path, search, device, classes))
+    if name == EMBEDDED or is_detector(name):
+        return partial(own, name)
+    source = DEFAULT_DETECTOR if name == AUTO else name
+    networks: list[HuggingFaceDetector] = []
+
+    def looking_for(classes: tuple[str, ...]) -> HuggingFaceDetector:
+        # For the classes of whoever comes first: the network need not know those of other heads.
+        if not networks:
+            networks.append(
+                HuggingFaceDetector(
+                    source, threshold=search.threshold, classes=classes, device=device, max_people=search.max_people
+                )
+            )
+        return networks[0].for_classes(classes)
+
+    def chosen(classes: tuple[str, ...]) -> Detector:
+        choice = choose_detector(source, model=model, people=classes == PEOPLE)
+        announce([choice])
+        detector: Detector = own(EMBEDDED, classes) if choice.name == EMBEDDED else looking_for(classes)
+        return detector
+
+    return chosen if name == AUTO else looking_for
+
+
+def _embedded(name: str, search: Search, device: str, classes: tuple[str, ...]) -> Detector:
     path = packaged_detector() if name == EMBEDDED else Path(name)
     if path is None:
         raise WeightsError(
@@ -265,7 +269,7 @@ def _embedded(name: str, search: Search, device: str) -> Detector:
         loaded.net,
         name=f"{loaded.name} {loaded.sha256[:12]}",
         threshold=search.threshold,
-        classes=search.classes or PEOPLE,
+        classes=classes,
         device=device,
         max_people=search.max_people,
     )

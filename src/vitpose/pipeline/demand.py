@@ -77,7 +77,10 @@ class Demand:
         plain = then.level >= PLAIN
         fallen = now.level < FALLEN * then.level
         leaving = (now.inside < INSIDE) & (then.inside >= INSIDE)
-        strayed = np.diagonal(iou_matrix(poses.boxes, pose_boxes(poses))) < STAYED
+        # Not `poses.boxes`: after a second pass those are round the pose already.
+        expected = self.expected()
+        sought = poses.boxes if expected is None else expected.xyxy
+        strayed = np.diagonal(iou_matrix(sought, pose_boxes(poses))) < STAYED
         met = (now.overlap > MET) & (then.overlap <= MET) & plain[:, None] & plain
         return not bool((plain & (fallen | leaving | strayed)).any() or met.any())
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from vitpose.core.errors import UsageError, VitPoseError
 from vitpose.core.files import held_alone
 from vitpose.core.poses import Poses
+from vitpose.media.segments import clear_parts
 from vitpose.media.video_writer import SegmentedVideo
 from vitpose.pipeline.chunks import Chunk
 from vitpose.pipeline.journal import Journal, RunFile, keep_whole_chunks, refuse_another, to_line
@@ -80,6 +81,26 @@ class FilmFiles:
             f"another run is writing {self.partial}: wait until it has ended, or choose another folder with --out",
         )
 
+    def clear(self) -> None:
+        """Remove what a run that did not come to its end has left, before another one begins anew.
+
+        Raises:
+            VitPoseError: it cannot be removed.
+        """
+        try:
+            run = self.run.load()
+        except UsageError:
+            run = None
+        if run is None or run.get("complete"):
+            return
+        try:
+            self.smoothed.unlink(missing_ok=True)
+            if run["identity"]["options"]["overlay"]:
+                self.film.with_suffix(".partial.mp4").unlink(missing_ok=True)
+                clear_parts(self.film.with_suffix(".parts"))
+        except OSError as error:
+            raise VitPoseError(f"cannot remove {error.filename}: {error.strerror or error}") from error
+
     def forget(self) -> None:
         """Remove what a run without a frame leaves."""
         self.partial.unlink(missing_ok=True)
@@ -124,18 +145,22 @@ def begin(
     # JSON knows no tuples, so what is compared went through it.
     plain = json.loads(json.dumps({"identity": identity}))
     if known is not None:
+        if known["complete"]:
+            # A film can be drawn from a whole journal, or not, as any other format is made from it.
+            known["identity"]["options"]["overlay"] = plain["identity"]["options"]["overlay"]
         refuse_another(known["identity"], plain["identity"], files.run.path)
         if not known["complete"] and files.partial.is_file():
             return keep_whole_chunks(files.partial, chunk), None
         made = known.get("formats", ["json"])
         whole = "frames" in known  # a run that was only begun has none, whatever journal an earlier one left
-        if whole and (files.journal.is_file() or ("json" not in made and set(formats) <= set(made))):
+        if whole and (files.journal.is_file() if "json" in made else set(formats) <= set(made)):
             return known["frames"], known
     elif resume and files.partial.is_file() and files.partial.stat().st_size:
         raise UsageError(
             f"{files.partial} has no {files.run.path.name} beside it that says how it was made: start again without"
             " resume"
         )
+    files.clear()
     # First the journal, then what it is: a run without a journal is one whose journal has got its last name.
     try:
         files.partial.parent.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ no list of files beside the results that could be lost or go out of date: each k
 """
 
 import functools
+import json
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -17,10 +18,10 @@ from vitpose.core.extras import require
 from vitpose.core.poses import SCHEMA
 from vitpose.formats.coco_video import COCO_ENDING, DESCRIPTION
 from vitpose.formats.film_tables import FILM_TABLE
-from vitpose.formats.results import COCO_CATEGORIES, COCO_RESULTS, TABLE
+from vitpose.formats.results import COCO_CATEGORIES, COCO_RESULTS, TABLE, categories_text
 from vitpose.formats.skeleton_sequences import SKELETONS
-from vitpose.media.segments import parts_in
-from vitpose.media.sources import DRAWN, OVERLAY
+from vitpose.media.segments import is_begun, parts_in
+from vitpose.media.sources import DRAWN, OVERLAY, is_drawn_film
 from vitpose.motion.report import BEGINNING
 from vitpose.motion.tables import TABLES
 from vitpose.pipeline.film_output import FilmFiles
@@ -73,14 +74,15 @@ class Claim:
         run = _noted(files)
         # What a run has begun is its own, down to half a line of a journal.
         begun = run is not None and not run.get("complete")
-        self._claim(files.journal, _says(SCHEMA))
+        if "json" in formats:
+            self._claim(files.journal, _says(SCHEMA))
         for path in (files.partial, files.smoothed):
             self._claim(path, lambda path: begun or _says(SCHEMA)(path))
         if "overlay" in formats:
             # Films were not always marked, but a complete run has always noted which ones it made.
             made = run.get("drawn", ()) if run else ()
-            self._claim(files.film, lambda path: path.name in made or _is_drawn_film(path))
-            self._claim(files.film.with_suffix(".partial.mp4"), lambda path: begun or _is_drawn_film(path))
+            self._claim(files.film, lambda path: path.name in made or is_drawn_film(path))
+            self._claim(files.film.with_suffix(".partial.mp4"), lambda path: begun or is_drawn_film(path))
             _refuse_parts(files.film.with_suffix(".parts"), begun=begun)
         for kind in _FILM_RULES.keys() & set(formats):
             ending, rule = _FILM_RULES[kind]
@@ -198,8 +200,13 @@ def _is_coco(path: Path) -> bool:
 
 
 def _is_categories(path: Path) -> bool:
-    results = path.with_name(f"{COCO_RESULTS}.json")
-    return _head(path).startswith(b'[\n {\n  "id": ') and results.is_file() and _is_coco(results)
+    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        table = json.loads(text)
+    except ValueError:
+        return False
+    rows = isinstance(table, list) and all(isinstance(row, dict) and list(row) == ["id", "name"] for row in table)
+    return rows and text == categories_text({row["name"]: row["id"] for row in table})
 
 
 def _is_arrays(path: Path) -> bool:
@@ -211,16 +218,8 @@ def _is_arrays(path: Path) -> bool:
     return str(schema).startswith(SKELETONS.partition("/")[0])
 
 
-def _is_drawn_film(path: Path) -> bool:
-    av = require("av", "video", "writing videos")
-    try:
-        with av.open(str(path), metadata_errors="replace") as container:
-            return bool(container.metadata.get("comment") == DRAWN)
-    except (av.FFmpegError, ValueError):
-        return False
-
-
 def _refuse_parts(folder: Path, *, begun: bool) -> None:
+    begun = begun or is_begun(folder)
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise _somebodys(folder)
     for path in () if begun else parts_in(folder):

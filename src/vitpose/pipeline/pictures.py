@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from vitpose.core.errors import InputError
 from vitpose.core.poses import Boxes, Poses
+from vitpose.core.text import readable
 from vitpose.detectors.given import GivenBoxes
 from vitpose.engines.threads import usable_cores
 from vitpose.formats.results import Origin
@@ -99,7 +100,7 @@ class PictureWork:
             image = future.result()
             boxes = None if self._given is None else self._given.boxes_for(source.location, image.shape[:2])
         except InputError as error:
-            return Failure(origin.source, str(error).encode("utf-8", "replace").decode("utf-8"))
+            return Failure(origin.source, readable(str(error)))
         return Picture(origin, image, boxes)
 
     def _found(self, batch: Sequence[Entry]) -> Sequence[Entry]:

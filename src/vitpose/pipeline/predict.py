@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from vitpose.core.errors import InputError, UsageError
 from vitpose.core.extras import require
 from vitpose.core.poses import Poses
+from vitpose.core.text import readable
 from vitpose.detectors.given import GivenBoxes
 from vitpose.formats.results import (
     COCO_CATEGORIES,
@@ -39,6 +40,7 @@ from vitpose.pipeline.estimator import IMAGES_IN_FLIGHT, PoseEstimator
 from vitpose.pipeline.film_output import FilmFiles
 from vitpose.pipeline.own_results import Claim
 from vitpose.pipeline.pictures import PictureWork
+from vitpose.pipeline.purpose import PICTURE_FORMATS
 from vitpose.pipeline.summary import Failure, Listeners, Summary
 from vitpose.rendering.draw import draw_poses
 
@@ -49,9 +51,6 @@ if TYPE_CHECKING:
 
 Image = NDArray[np.uint8]
 
-FORMATS = ("json", "overlay", "coco", "csv", "parquet")
-"""Formats of pictures; of films ``coco`` means ``coco-video``, and there are more, see ``VideoOptions``."""
-
 _FILMS = ("video", "sequence", "stream")
 """Kinds of sources that have frames."""
 
@@ -60,7 +59,7 @@ _WRITE_BEHIND = IMAGES_IN_FLIGHT
 _LONGEST_NAME = 200
 
 
-def predict_sources(
+def predict_sources(  # noqa: PLR0913 - each is a choice of its own
     estimator: PoseEstimator,
     sources: Sequence[Source],
     *,
@@ -68,6 +67,7 @@ def predict_sources(
     formats: tuple[str, ...] = ("json",),
     given: GivenBoxes | None = None,
     video: "VideoOptions | None" = None,
+    max_people: int | None = None,
     blur_faces: bool = False,
     listeners: Listeners | None = None,
 ) -> Summary:
@@ -77,11 +77,12 @@ def predict_sources(
         estimator: does the work.
         sources: pictures, URLs, videos and whatever else has frames; see ``media.sources.expand_sources``.
         out: folder for the results; None writes nothing.
-        formats: of ``FORMATS`` those of pictures, of ``VIDEO_FORMATS`` those of films.
+        formats: of ``PICTURE_FORMATS`` those of pictures, of ``VIDEO_FORMATS`` those of films.
         given: boxes from a file instead of the detector, for pictures.
-        video: what is done with films; its formats are replaced by ``formats``, and its ``max_people`` holds for
-            pictures beside the films, too: those with the surest boxes are kept.
-        blur_faces: make faces unrecognisable in every picture and film that is written.
+        video: what is done with films; its formats are replaced by ``formats``.
+        max_people: of a picture keep only so many people, those with the surest boxes; of films, see ``video``.
+        blur_faces: make the faces of everybody who is found unrecognisable in every picture and film that is written,
+            also of those who are not among the ``max_people``.
         listeners: told about results and failures as they come.
 
     Returns:
@@ -90,7 +91,8 @@ def predict_sources(
 
     Raises:
         UsageError: a result would be written over a source or over somebody's own file, formats of films alone are
-            wanted of pictures alone, or options do not go with a film.
+            wanted of pictures alone, or options do not go with a film, before anything is done; of a later film that
+            is a failure.
         VitPoseError: anything that concerns the whole run: the detector's weights, a full disk. What was finished
             before is written.
     """
@@ -99,16 +101,15 @@ def predict_sources(
         require("av", "video", "reading videos")
     if out is not None and out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file, and results need a folder: choose another one with --out")
-    limit = None if video is None else video.max_people
-    run = _Run(estimator, listeners or Listeners(), given, limit, sources[-1] if sources else None)
+    run = _Run(estimator, listeners or Listeners(), given, sources)
     origins = _origins(sources, given, formats)
     if out is not None:
         measured = video is not None and video.measurement is not None
         _protect(sources, origins, out, formats, given=given, measured=measured)
-    wanted = [name for name in formats if name in FORMATS]
+    wanted = [name for name in formats if name in PICTURE_FORMATS]
     if out is not None and sources and not films and formats and not wanted:
         raise UsageError(
-            f"only films are written as {', '.join(formats)}: choose from {', '.join(FORMATS)} for pictures"
+            f"only films are written as {', '.join(formats)}: choose from {', '.join(PICTURE_FORMATS)} for pictures"
         )
     with contextlib.ExitStack() as stack:
         writers = open_writers(wanted, out) if out is not None and (not films or len(films) < len(sources)) else []
@@ -124,7 +125,7 @@ def predict_sources(
                     with _WriteBehind() as behind:
                         for origin, poses, image in run.pictures(group):
                             drawn = image if "overlay" in wanted else None
-                            behind.submit(_write, origin, poses, writers, out, drawn, run, blur_faces)
+                            behind.submit(_write, origin, poses, writers, out, drawn, run, blur_faces, max_people)
                         behind.finish()
         except KeyboardInterrupt:
             run.summary.interrupted = True
@@ -136,13 +137,29 @@ def _origins(sources: Sequence[Source], given: GivenBoxes | None, formats: tuple
     reserved = {COCO_RESULTS, COCO_CATEGORIES} if {"json", "coco"} <= set(formats) else set()
     if {"csv", "parquet"} & set(formats):
         reserved |= {TABLE}
-    names = [_fitting(f"{source.name}-picture" if source.name in reserved else source.name) for source in sources]
+    taken = {source.name.casefold() for source in sources}
+    names = [_fitting(_unreserved(source.name, reserved, taken)) for source in sources]
     known = [None if given is None else given.image_id(source.location) for source in sources]
-    ids = number_images(names) if None in known else known
+    # A picture the file does not know has no boxes, so nothing asks for its id: the others keep theirs.
+    nameless = [
+        number is None and (given is None or given.knows(source.location))
+        for source, number in zip(sources, known, strict=True)
+    ]
+    ids = number_images(names) if any(nameless) or not any(known) else known
     return [
-        Origin(name=name, source=shown(source.location), image_id=_readable(name) if number is None else number)
+        Origin(name=name, source=shown(source.location), image_id=readable(name) if number is None else number)
         for source, name, number in zip(sources, names, ids, strict=True)
     ]
+
+
+def _unreserved(name: str, reserved: Collection[str], taken: set[str]) -> str:
+    """Return a name that neither the files about everything nor another source has; some systems ignore case."""
+    if name.casefold() not in reserved:
+        return name
+    numbered = (f"{name}-picture" if number == 1 else f"{name}-picture-{number}" for number in itertools.count(1))
+    found = next(one for one in numbered if one.casefold() not in taken)
+    taken.add(found.casefold())
+    return found
 
 
 def _fitting(name: str) -> str:
@@ -152,11 +169,6 @@ def _fitting(name: str) -> str:
         return name
     digest = hashlib.sha256(os.fsencode(last)).hexdigest()[:12]
     return f"{folder}{slash}{os.fsencode(last)[:_LONGEST_NAME].decode('utf-8', 'ignore')}-{digest}"
-
-
-def _readable(text: str) -> str:
-    """Replace what is not Unicode: file names may be any bytes, JSON and tables may not."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _protect(
@@ -191,11 +203,13 @@ def _write(
     drawn: Image | None,
     run: "_Run",
     blur: bool,
+    most: int | None,
 ) -> None:
+    everybody, poses = poses, _surest(poses, most)
     for writer in writers:
         writer.add(origin, poses)
     if out is not None and drawn is not None:
-        picture = draw_poses(_faceless(drawn, poses) if blur else drawn, poses)
+        picture = draw_poses(_faceless(drawn, everybody) if blur else drawn, poses)
         write_image(out / f"{origin.name}{OVERLAY}", _small_enough(picture), comment=DRAWN)
     run.summary.pictures += 1
     run.summary.people += len(poses)
@@ -262,14 +276,12 @@ class _Run:
         estimator: PoseEstimator,
         listeners: Listeners,
         given: GivenBoxes | None,
-        max_people: int | None,
-        last: Source | None,
+        sources: Sequence[Source],
     ) -> None:
         self.estimator = estimator
         self.listeners = listeners
         self.given = given
-        self.max_people = max_people
-        self.last = last
+        self.sources = sources
         self.summary = Summary()
 
     def films(
@@ -299,14 +311,14 @@ class _Run:
                     out=out,
                     name=origin.name,
                     location=source.location,
-                    options=options,
+                    options=options.for_source(frames.info),
                     listeners=replace(self.listeners, broken=self._broken),
                 )
                 self._count(done)
                 if done.complete and out is not None and options.measurement is not None:
                     self._measure(source, out / origin.name, options.measurement)
                 # A live source has no other end; but who stops it does not mean to begin the next one.
-                if done.interrupted and not (done.complete and source is self.last):
+                if done.interrupted and not (done.complete and source is self.sources[-1]):
                     raise KeyboardInterrupt
 
     def _count(self, done: "VideoSummary") -> None:
@@ -338,7 +350,7 @@ class _Run:
                 if isinstance(entry, Failure):
                     self._fail(entry.source, entry.message)
                 elif entry.poses is not None:
-                    yield entry.origin, _surest(entry.poses, self.max_people), entry.image
+                    yield entry.origin, entry.poses, entry.image
 
     def _fail(self, source: str, message: str) -> None:
         failure = Failure(source, message)
@@ -349,5 +361,9 @@ class _Run:
     def _passing_over(self, source: Source) -> Iterator[None]:
         try:
             yield
-        except InputError as error:
-            self._fail(shown(source.location), _readable(str(error)))
+        except (InputError, UsageError) as error:
+            # What does not go with the first film may go with none. Later it is a reason to leave out one: another run
+            # holds its results, say, or it is not the film any more that a run was begun with.
+            if isinstance(error, UsageError) and not (self.summary.frames or self.summary.pictures):
+                raise
+            self._fail(shown(source.location), readable(str(error)))

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from vitpose.core.errors import UsageError, nearest
 from vitpose.core.skeleton import Skeleton
+from vitpose.formats.film import FILM_FORMATS
+from vitpose.formats.results import WRITERS
 from vitpose.motion.preset import Preset, keypoint_thresholds
 from vitpose.motion.settings import OFFLINE, ONLINE, SmoothingSettings
 from vitpose.pipeline.following import check_tracker
@@ -13,10 +15,10 @@ from vitpose.pipeline.options import Threshold
 MOTION = "motion"
 """Among the formats: measure the movement in every film once it is done (``vitpose motion``)."""
 
-PICTURE_FORMATS = ("json", "overlay", "coco", "csv", "parquet")
-"""What can be written of pictures."""
+PICTURE_FORMATS = (*WRITERS, "overlay")
+"""What can be written of pictures; of films ``coco`` means ``coco-video``, and there is more."""
 
-FORMATS = (*PICTURE_FORMATS, "coco-video", "openpose", "skeletons", MOTION)
+FORMATS = (*dict.fromkeys((*PICTURE_FORMATS, *FILM_FORMATS)), MOTION)
 """What can be asked for; pictures pass over what only films have."""
 
 SMOOTHINGS = ("online", "offline", *ONLINE, *OFFLINE)

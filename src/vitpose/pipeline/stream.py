@@ -7,6 +7,7 @@ of one that was not.
 
 import contextlib
 import logging
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,11 @@ from vitpose.core.errors import InputError
 from vitpose.core.poses import Boxes
 from vitpose.formats.film import FILM_FORMATS, convert_film
 from vitpose.formats.results import Origin
-from vitpose.media.frames import Frame, FrameSource
+from vitpose.media.frames import Frame, FrameSource, Stoppable
 from vitpose.media.sources import shown
 from vitpose.media.video_writer import SegmentedVideo
 from vitpose.pipeline.afterwards import smooth_journal
-from vitpose.pipeline.chunks import Saved, read_chunks
+from vitpose.pipeline.chunks import Chunk, Saved, read_chunks
 from vitpose.pipeline.demand import Demand
 from vitpose.pipeline.estimator import PoseEstimator
 from vitpose.pipeline.film_output import DrawnFilm, FilmCount, FilmFiles, FilmOutput, begin
@@ -164,7 +165,7 @@ class _Run:
         final = not self.options.smooths_afterwards
         stages = (self.work.detect, self.work.estimate, self.work.follow, output.draw, output.write)
         try:
-            with contextlib.closing(overlapped(chunks, *stages)) as results:
+            with self._overlapped(chunks, *stages) as results:
                 for chunk in results:
                     if not chunk.known:
                         for frame, record in zip(chunk.frames, chunk.records, strict=True):
@@ -172,6 +173,16 @@ class _Run:
         except KeyboardInterrupt:
             return False
         return True
+
+    @contextlib.contextmanager
+    def _overlapped(self, chunks: Iterator[Chunk], *stages: Callable[[Chunk], Chunk]) -> Iterator[Iterator[Chunk]]:
+        """Give the results to the block; when it ends, nobody waits any longer for what a source may still give."""
+        with contextlib.closing(overlapped(chunks, *stages)) as results:
+            try:
+                yield results
+            finally:
+                if isinstance(self.source, Stoppable):
+                    self.source.stop()
 
     def _second_pass(self, files: FilmFiles, film: SegmentedVideo | None, frames: int) -> bool:
         """Smooth and draw; return whether it came to its end."""
@@ -187,23 +198,25 @@ class _Run:
                 on_demand=self._on_demand,
             )
             if film is not None:
-                chunks = read_chunks(
-                    self.source, self._chunk, Saved(files.smoothed, frames, film.next_ordinal), more=False
-                )
-                output = self._output(film=film)
-                with contextlib.closing(overlapped(chunks, output.draw, output.write)) as results:
-                    for _ in results:
-                        pass
+                self._draw(film, Saved(files.smoothed, frames, film.next_ordinal))
             for record in read_records(files.smoothed):
                 self.listeners.result(self._origin(record), record.poses)
         except KeyboardInterrupt:
             return False
         return True
 
+    def _draw(self, film: SegmentedVideo, known: Saved) -> None:
+        """Draw what a journal says."""
+        output = self._output(film=film)
+        chunks = read_chunks(self.source, self._chunk, known, more=False)
+        with self._overlapped(chunks, output.draw, output.write) as results:
+            for _ in results:
+                pass
+
     def _complete(
         self, files: FilmFiles, identity: dict[str, Any], count: FilmCount, drawn: tuple[Path, ...]
     ) -> VideoSummary:
-        """Give the journal its name and write what is made from it."""
+        """Give the journal its name, where it is wanted, and write what is made from it."""
         run = {
             "identity": identity,
             "frames": count.frames,
@@ -212,16 +225,16 @@ class _Run:
             "drawn": [path.name for path in drawn],
         }
         files.run.save(run | {"complete": False})
-        if self.options.smooths_afterwards:
-            files.smoothed.replace(files.journal)
-            files.partial.unlink()
-        else:
-            files.partial.replace(files.journal)
-        return self._convert(files, run)
+        whole = files.smoothed if self.options.smooths_afterwards else files.partial
+        # A journal that lies there from a run before stays where this one was not asked for any.
+        if "json" in self.options.formats:
+            whole = whole.replace(files.journal)
+            files.partial.unlink(missing_ok=True)
+        return self._convert(files, run, whole)
 
-    def _convert(self, files: FilmFiles, run: dict[str, Any]) -> VideoSummary:
+    def _convert(self, files: FilmFiles, run: dict[str, Any], journal: Path) -> VideoSummary:
         wanted = [one for one in FILM_FORMATS if one in self.options.formats]
-        made = convert_film(files.journal, files.folder, files.name, wanted, self.options.film_options)
+        made = convert_film(journal, files.folder, files.name, wanted, self.options.film_options)
         formats = list(dict.fromkeys((*run.get("formats", ()), *self.options.formats)))
         run = run | {"complete": True, "formats": formats}
         files.run.save(run)
@@ -232,11 +245,21 @@ class _Run:
         if run["complete"] and set(self.options.formats) <= set(run["formats"]):
             log.info("%s is complete already", self.name)
             return self._finished(files, run, [])
-        return self._convert(files, {key: value for key, value in run.items() if key != "schema"})
+        run = {key: value for key, value in run.items() if key != "schema"}
+        if "overlay" in self.options.formats and not run["drawn"] and run["frames"]:
+            try:
+                with DrawnFilm(self._open_film(files, resume=False)) as film:
+                    if film.video is not None:
+                        self._draw(film.video, Saved(files.journal, run["frames"], 0))
+                    run["drawn"] = [path.name for path in film.finish(complete=True)]
+            except KeyboardInterrupt:
+                count = FilmCount(run["frames"], run["people"], run["detections"])
+                return self._summary(count, complete=False, interrupted=True, files=(files.journal,))
+        return self._convert(files, run, files.journal)
 
     def _finished(self, files: FilmFiles, run: dict[str, Any], made: list[Path]) -> VideoSummary:
-        if "json" not in run["formats"]:
-            files.journal.unlink(missing_ok=True)
+        for path in (files.partial, files.smoothed):
+            path.unlink(missing_ok=True)
         count = FilmCount(run["frames"], run["people"], run["detections"])
         drawn = [files.film.with_name(name) for name in run["drawn"]]
         return self._summary(count, complete=True, files=(files.journal, *drawn, *made))

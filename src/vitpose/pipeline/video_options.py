@@ -1,6 +1,6 @@
 """What is done with a film: chosen by whoever calls, and checked before anything is begun."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ class VideoOptions:
         tracker: a key of ``following.TRACKERS``, a ``Tracker``, or None to leave people without ids.
         max_people: how many people there are in the whole film at most; tracker ``pose`` only.
         smoothing: how keypoints are smoothed, None for not at all. Offline methods need results on disk.
+        live_smoothing: how those of live sources are, where ``smoothing`` is done after the last frame; None refuses
+            such sources.
         formats: any of ``VIDEO_FORMATS``.
         film_options: choices within the formats.
         resume: continue a run that was killed, where there is one.
@@ -40,6 +42,7 @@ class VideoOptions:
     tracker: str | Tracker | None = "pose"
     max_people: int | None = None
     smoothing: SmoothingSettings | None = None
+    live_smoothing: SmoothingSettings | None = None
     formats: tuple[str, ...] = ("json", "overlay")
     film_options: FilmOptions = field(default_factory=FilmOptions)
     resume: bool = False
@@ -76,6 +79,12 @@ class VideoOptions:
     def tracker_name(self) -> str:
         """What the tracker is called; empty without one."""
         return self.tracker if isinstance(self.tracker, str) else getattr(self.tracker, "name", "")
+
+    def for_source(self, info: VideoInfo) -> "VideoOptions":
+        """Return the options as they hold for a source: what goes by is smoothed at once, where that was thought of."""
+        if info.live and self.smooths_afterwards and self.live_smoothing is not None:
+            return replace(self, smoothing=self.live_smoothing)
+        return self
 
     def check(self, info: VideoInfo, out: Path | None) -> None:
         """Refuse what does not go together with a source.
