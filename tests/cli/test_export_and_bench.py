@@ -103,6 +103,44 @@ def test_where_an_export_goes_is_tried_before_people_are_looked_for(folder, monk
     run("export", "tiny.safetensors", "--images", "photos", "-o", "model.xml", fails=UsageError)
 
 
+def test_an_export_replaces_another_export_and_nothing_else(folder):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    pytest.importorskip("openvino")
+    shared = ["export", "tiny.safetensors", "--images", "photos", "--detector", "whole"]
+    for target in ("onnx", "xml"):
+        place = folder / f"model.{target}"
+        options = ["--to", "openvino" if target == "xml" else "onnx", "-o", place.name]
+        for content in (b"mine", b"<mine/>"):
+            place.write_bytes(content)
+            message = str(run(*shared, *options, fails=UsageError).exception)
+            assert f"{place.name} exists and is no result of `vitpose export`" in message
+            assert place.read_bytes() == content
+        place.write_bytes(b"")
+        for dataset in ("coco", "aic"):
+            run(*shared, *options, "--dataset", dataset)
+    weights = folder / "other.bin"
+    weights.write_bytes(b"mine")
+    message = str(run(*shared, "--to", "openvino", "-o", "other.xml", fails=UsageError).exception)
+    assert "other.bin exists and is no result of `vitpose export`" in message
+    assert weights.read_bytes() == b"mine"
+
+
+def test_what_is_read_is_not_exported_or_benched_over(folder, monkeypatch):
+    monkeypatch.setattr("vitpose.pipeline.crops.read_image", lambda _: pytest.fail("the pictures were read"))
+    (folder / "tiny.safetensors").rename(folder / "tiny.onnx")
+    before = (folder / "tiny.onnx").read_bytes()
+    error = run("export", "tiny.onnx", "--images", "photos", "--detector", "whole", "-o", "tiny.onnx", fails=UsageError)
+    assert str(error.exception).startswith("--out tiny.onnx is read by this command")
+    (folder / "tiny.onnx").rename(folder / "tiny.bin")
+    error = run("export", "tiny.bin", "--images", "photos", "--detector", "whole", "--to", "openvino", "-o", "tiny.xml",
+                fails=UsageError)  # fmt: skip
+    assert "tiny.bin is read by this command" in str(error.exception)
+    error = run("bench", "tiny.bin", "--out", "tiny.bin", fails=UsageError)
+    assert "--out tiny.bin is read by this command" in str(error.exception)
+    assert (folder / "tiny.bin").read_bytes() == before
+
+
 def test_bench_prints_a_table_or_json(folder):
     shared = ["bench", "tiny.safetensors", "--people", "1,2", "--repeats", "1", "--engines", "eager-fp32"]
     table = run(*shared, "--device", "cpu", "--out", "found.json").stdout

@@ -18,8 +18,7 @@ app.command()(models)
 @pytest.fixture(autouse=True)
 def empty_caches(tmp_path, monkeypatch):
     monkeypatch.setenv("VITPOSE_HOME", str(tmp_path / "ours"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
 
 
 def run(*arguments):

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -80,18 +82,42 @@ def test_a_film_gives_results_and_a_film(run: Run, film: Path, tmp_path: Path) -
     assert [one["image"]["frame"] for one in documents] == list(range(20))
     assert [one["image"]["time_s"] for one in documents] == pytest.approx([i / 25 for i in range(20)])
     assert all("track_id" in person for one in documents for person in one["people"])
-    assert any("raw_keypoints" in person or "raw_xy" in person for one in documents for person in one["people"])
+    people = [person for one in documents for person in one["people"]]
+    assert len(people) == 20
+    assert all(np.shape(person["raw_xy"]) == (17, 2) for person in people), "raw points stay beside smoothed ones"
     assert frames_of(tmp_path / "poses" / "clip.mp4") == pytest.approx([i / 25 for i in range(20)], abs=1e-3)
 
 
 def test_every_format_of_a_film(run: Run, film: Path, tmp_path: Path) -> None:
+    """Each holds the keypoints that the journal does, the nose's to begin with."""
     wanted = "json,csv,parquet,coco,openpose,skeletons"
     code, _, err = run("predict", film, *TINY, "--format", wanted, "--smooth", "none", "--tracker", "none")
     assert code == 0, err
-    found = set(files(tmp_path / "poses"))
-    assert {"clip.csv", "clip.parquet", "clip.npz", "clip.jsonl"} <= found
-    assert sum("keypoints.json" in name for name in found) == 20
-    assert any("coco" in name for name in found)
+    folder = tmp_path / "poses"
+    people = [one["people"][0] for one in lines(folder / "clip.jsonl")]
+    points = np.array([person["keypoints"] for person in people])
+    assert points.shape == (20, 17, 3)
+    noses = points[:, 0]
+    tables = (
+        pyarrow.csv.read_csv(folder / "clip.csv"),
+        pyarrow.parquet.read_table(folder / "clip.parquet"),
+    )
+    for table in tables:
+        assert table["frame"].to_pylist() == list(range(20))
+        found = np.stack([table[f"nose_{what}"].to_numpy() for what in ("x", "y", "score")], axis=1)
+        np.testing.assert_allclose(found, noses, rtol=1e-5)
+    coco = json.loads((folder / "clip.coco.json").read_text())
+    assert [image["time_s"] for image in coco["images"]] == pytest.approx([i / 25 for i in range(20)])
+    assert [entry["image_id"] for entry in coco["annotations"]] == [image["id"] for image in coco["images"]]
+    found = np.array([entry["keypoints"] for entry in coco["annotations"]]).reshape(20, 17, 3)
+    np.testing.assert_allclose(found[..., :2], points[..., :2], rtol=1e-5)
+    frames = sorted((folder / "clip").iterdir())
+    assert [path.name for path in frames] == [f"clip_{number:012d}_keypoints.json" for number in range(20)]
+    found = np.array([json.loads(path.read_text())["people"][0]["pose_keypoints_2d"][:3] for path in frames])
+    np.testing.assert_allclose(found, noses, rtol=1e-5)
+    with np.load(folder / "clip.npz") as arrays:
+        np.testing.assert_allclose(arrays["keypoint"], points[None, ..., :2], rtol=1e-5)
+        np.testing.assert_allclose(arrays["time_s"], [i / 25 for i in range(20)])
 
 
 def test_a_part_of_a_film(run: Run, film: Path, tmp_path: Path) -> None:

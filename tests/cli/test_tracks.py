@@ -78,6 +78,16 @@ def test_edits_go_beside_the_file(clip: Path) -> None:
     assert ids(edited.with_name("clip.edited.jsonl.bak")) == [[1, 2], [1, 2], [2], [2, 1], [1, 2]]
 
 
+def test_the_journal_of_another_film_is_not_replaced(clip: Path) -> None:
+    other = clip.with_name("other.jsonl")
+    other.write_bytes(clip.read_bytes())
+    before = clip.read_bytes()
+    for words in (("merge", clip, 1, 3), ("split", clip, 2, "--at", 6), ("swap", clip, 1, 3)):
+        with pytest.raises(UsageError, match=r"other\.jsonl exists: edit that one with --in-place, or give another"):
+            run(*words, "--out", other)
+    assert clip.read_bytes() == other.read_bytes() == before
+
+
 def test_in_place_keeps_a_copy(clip: Path) -> None:
     before = clip.read_bytes()
     result = run("swap", clip, 2, 3, "--from", "0.6s", "--to", "8", "--in-place", "--json")

@@ -2,7 +2,10 @@
 
 import http.server
 import socket
+import ssl
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -12,8 +15,11 @@ from vitpose.core.hub import hub_is_reachable, is_offline
 
 @pytest.fixture
 def online(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
     return monkeypatch
 
 
@@ -54,6 +60,43 @@ def test_no_server_is_out_of_reach(online: pytest.MonkeyPatch) -> None:
         online.setenv("HF_ENDPOINT", f"http://127.0.0.1:{taken.getsockname()[1]}")
         assert not hub_is_reachable()
     online.setenv("HF_ENDPOINT", "no address")
+    assert not hub_is_reachable()
+
+
+def test_who_fails_at_tls_has_been_reached(online: pytest.MonkeyPatch, server: http.server.HTTPServer) -> None:
+    online.setenv("HF_ENDPOINT", f"https://127.0.0.1:{server.server_port}")  # it speaks no TLS
+    assert hub_is_reachable()
+    unknown = ssl.SSLCertVerificationError(1, "unable to get local issuer certificate")
+    for error in (urllib.error.URLError(unknown), unknown):
+
+        def fails(*_: object, error: Exception = error, **__: object) -> object:
+            raise error
+
+        online.setattr(urllib.request, "urlopen", fails)
+        assert hub_is_reachable()
+
+
+@pytest.mark.parametrize(
+    ("name", "proxy", "decides"),
+    [
+        ("https_proxy", "socks5h://127.0.0.1:9", True),
+        ("https_proxy", "https://127.0.0.1:9", True),
+        ("all_proxy", "http://127.0.0.1:9", True),
+        ("https_proxy", "http://127.0.0.1:9", False),
+        ("https_proxy", "127.0.0.1:9", False),
+        ("http_proxy", "socks5://127.0.0.1:9", False),
+    ],
+)
+def test_a_proxy_that_cannot_be_asked_is_left_to_the_hubs_client(
+    online: pytest.MonkeyPatch, name: str, proxy: str, decides: bool
+) -> None:
+    def nobody(*_: object, **__: object) -> object:
+        raise urllib.error.URLError("nobody there")
+
+    online.setattr(urllib.request, "urlopen", nobody)
+    online.setenv(name, proxy)
+    assert hub_is_reachable() == decides
+    online.setenv("no_proxy", "huggingface.co")
     assert not hub_is_reachable()
 
 

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -170,6 +172,54 @@ def test_another_schema_is_refused() -> None:
     del broken["people"][0]["box_score"]
     with pytest.raises(InputError, match="box_score"):
         Poses.from_dict(broken)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda _: [], "document is"),
+        (lambda _: None, "document is None"),
+        (lambda document: document | {"model": None}, "NoneType"),
+        (lambda document: document | {"model": {"settings": ["a"]}}, "list"),
+        (lambda document: document | {"skeleton": None}, "a skeleton must be a table, not None"),
+        (lambda document: document | {"skeleton": document["skeleton"] | {"sigmas": {"nose": 10**400}}}, "sigmas of"),
+        (lambda document: document | {"people": None}, "people is None"),
+        (lambda document: document | {"people": {}}, "people is {}"),
+        (lambda document: document | {"people": [None, None]}, "NoneType"),
+        (lambda document: document | {"image": None}, "NoneType"),
+        (lambda document: document | {"image": {"height": float("inf"), "width": 3}}, "infinity"),
+        (lambda document: document | {"threshold": [0.1, 0.2]}, "threshold must have shape"),
+        (lambda document: document | {"threshold": None}, "threshold is None"),
+        (lambda document: document | {"threshold": "0.3"}, "threshold is '0.3'"),
+        (lambda document: document | {"threshold": [None] * 17}, "NoneType"),
+        (lambda document: document | {"threshold": 10**400}, "OverflowError"),
+        (lambda document: changed_person(document, track_id=10**20), "OverflowError"),
+        (lambda document: changed_person(document, track_id=[1]), "not a valid"),
+        (lambda document: changed_person(document, raw_xy=[[1.0, 2.0]]), "not a valid"),
+        (lambda document: changed_person(document, label=None), "a label is None"),
+        (lambda document: changed_person(document, box_score=[1.0, 2.0]), "not a valid"),
+        (lambda document: changed_person(document, keypoints=None), "not a valid"),
+    ],
+)
+def test_damaged_documents_are_unreadable_input(change: Callable[[Any], Any], words: str) -> None:
+    document = some_poses(2, track_ids=np.array([1, 2]), raw_xy=np.zeros((2, 17, 2))).to_dict()
+    assert len(Poses.from_dict(document)) == 2
+    with pytest.raises(InputError, match=f"^clip.jsonl, line 3: .*{words}") as caught:
+        Poses.from_dict(change(document), where="clip.jsonl, line 3")
+    assert caught.value.exit_code == 3
+
+
+def changed_person(document: dict[str, Any], **values: object) -> dict[str, Any]:
+    first, *others = document["people"]
+    return document | {"people": [first | values, *others]}
+
+
+def test_every_raw_point_of_a_wrong_number() -> None:
+    document = some_poses(2, raw_xy=np.zeros((2, 17, 2))).to_dict()
+    for person in document["people"]:
+        person["raw_xy"] = person["raw_xy"][:5]
+    with pytest.raises(InputError, match=r"here: .*raw_xy must have shape \(2, 17, 2\), not \(2, 5, 2\)"):
+        Poses.from_dict(document, where="here")
 
 
 def test_boxes_fill_scores_and_labels() -> None:

@@ -1,6 +1,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,12 +10,13 @@ import pyarrow.parquet
 import pytest
 from films import COCO17, FILMS, SIZE, assert_same_poses, film, real_film, write_journal
 
-from vitpose.core.errors import UsageError
+from vitpose.core.errors import UsageError, VitPoseError
+from vitpose.core.files import GrowingFile
 from vitpose.core.poses import Poses
 from vitpose.core.skeleton import Skeleton
 from vitpose.formats import film_tables
 from vitpose.formats.film import convert_film
-from vitpose.formats.film_facts import FilmFrame
+from vitpose.formats.film_facts import FilmFrame, survey_film
 
 
 def poses_of_rows(table: pa.Table, like: Poses) -> Poses:
@@ -112,3 +114,38 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     journal = write_journal(tmp_path / "clip.jsonl", film([[1]], skeleton=odd))
     with pytest.raises(UsageError, match="two columns 'box_score'"):
         convert_film(journal, tmp_path, "clip", ["parquet"])
+
+
+def test_a_parquet_file_is_closed_before_it_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows removes no open file; and what goes wrong on the way must not hide why."""
+    journal = write_journal(tmp_path / "clip.jsonl", film([[1]]))
+    facts = survey_film(journal)
+    for close in (True, False):
+        writer = film_tables.FilmParquetWriter(facts, tmp_path / "out" / "clip.parquet")
+        arrow = writer._writer
+        if not close:
+            monkeypatch.setattr(arrow, "close", failing)
+        open_then: list[bool] = []
+
+        def note(_: object, seen: list[bool] = open_then, arrow: Any = arrow) -> None:
+            seen.append(arrow.is_open)
+
+        monkeypatch.setattr(GrowingFile, "discard", note)
+        writer.discard()
+        assert open_then == [not close]
+        monkeypatch.undo()
+        arrow.close()
+        writer.discard()
+        assert not list((tmp_path / "out").iterdir())
+
+
+def failing(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_parquet_file_that_cannot_be_begun_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = survey_film(write_journal(tmp_path / "clip.jsonl", film([[1]])))
+    monkeypatch.setattr(pyarrow.parquet, "ParquetWriter", failing)
+    with pytest.raises(VitPoseError, match="No space left"):
+        film_tables.FilmParquetWriter(facts, tmp_path / "out" / "clip.parquet")
+    assert not list((tmp_path / "out").iterdir())

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from small_models import small_plus, small_spec
@@ -70,7 +71,7 @@ def test_unknown_kinds_name_the_nearest() -> None:
         replace(COCO_HEAD, kind="clasic")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"codec 'UDPP'"):
         replace(COCO_HEAD, codec="UDPP")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="at least one keypoint"):
+    with pytest.raises(UsageError, match="keypoints of a head must be a whole number from 1"):
         replace(COCO_HEAD, keypoints=0)
     with pytest.raises(UsageError, match="window"):
         Attention(kind="window", window=Size(0, 8))
@@ -88,3 +89,54 @@ def test_published_sizes() -> None:
     assert specs["vitpose-s"].backbone.heads == 12
     assert [specs[f"vitpose-plus-{size}"].backbone.expert_width for size in "sblh"] == [96, 192, 256, 320]
     assert [head.expert for head in specs["vitpose-plus-b"].heads] == list(range(6))
+
+
+def changed(part: str, **values: object) -> dict[str, Any]:
+    """The plain data of a small model, with other values where ``part`` says: "", "backbone", "heads", "attention"."""
+    plain: dict[str, Any] = json.loads(json.dumps(small_spec().to_dict()))
+    place = {"": plain, "backbone": plain["backbone"], "heads": plain["heads"][0]}
+    (place | {"attention": plain["backbone"]["attention"][0]})[part].update(values)
+    return plain
+
+
+@pytest.mark.parametrize(
+    ("part", "values"),
+    [
+        *(("backbone", {name: 2.0}) for name in ("width", "depth", "heads", "patch", "stride", "hidden", "experts")),
+        *(("backbone", {name: 10**9}) for name in ("width", "depth", "hidden", "expert_width")),
+        ("backbone", {"hidden": -4}),
+        ("backbone", {"depth": True}),
+        ("backbone", {"depth": None}),
+        ("backbone", {"stem_depths": [1, 10**9, 2]}),
+        ("backbone", {"norm_eps": "a"}),
+        ("backbone", {"norm_eps": float("nan")}),
+        ("backbone", {"norm_eps": -1}),
+        ("backbone", {"drop_path": "0.1"}),
+        ("backbone", {"attention": "full"}),
+        ("attention", {"window": [8.0, 8]}),
+        ("attention", {"window": ["8", "8"]}),
+        ("attention", {"window": [8, 10**9]}),
+        ("heads", {"keypoints": 17.0}),
+        ("heads", {"keypoints": 10**9}),
+        ("heads", {"deconv_width": 256.0}),
+        ("heads", {"expert": -1}),
+        ("heads", {"dataset": None}),
+        ("heads", {"dataset": ["coco"]}),
+        ("heads", {"skeleton": 17}),
+        ("heads", {"square_box": "no"}),
+        ("", {"name": None}),
+        ("", {"backbone": "wide"}),
+        ("", {"heads": [None]}),
+        ("", {"input_size": [64.0, 48.0]}),
+        ("", {"input_size": [16 * 10**9, 48]}),
+    ],
+)
+def test_values_no_model_has_are_unreadable_input(part: str, values: dict[str, object]) -> None:
+    assert ModelSpec.from_dict(changed(part))
+    with pytest.raises(InputError, match="not a valid model spec"):
+        ModelSpec.from_dict(changed(part, **values))
+
+
+def test_the_message_names_the_number() -> None:
+    with pytest.raises(UsageError, match=r"depth of a backbone must be a whole number from 1 to 65536, not 2\.0"):
+        BackboneSpec(width=32, depth=2.0, heads=4)  # type: ignore[arg-type]

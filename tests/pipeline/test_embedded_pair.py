@@ -42,7 +42,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     names = {name: replace(row, sha256="") if row.packaged else row for name, row in catalog._names().items()}
     monkeypatch.setattr(catalog, "_names", lambda: names)
     monkeypatch.setenv("VITPOSE_HOME", str(tmp_path / "ours"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
     spec = ModelSpec(

@@ -1,6 +1,7 @@
 """Faces cannot be recognised, whatever the keypoints, and nothing else is touched."""
 
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from vitpose.core.errors import UsageError
 from vitpose.core.geometry import Size
 from vitpose.core.poses import Poses
-from vitpose.core.skeleton import builtin_skeletons, load_skeleton
+from vitpose.core.skeleton import Skeleton, builtin_skeletons, load_skeleton
 from vitpose.rendering.blur import blur_faces
 from vitpose.rendering.faces import face_regions
 
@@ -113,6 +114,95 @@ def test_hands_have_no_face_and_animals_are_left_alone_unless_asked(image):
     dog = person(labels=("dog",))
     assert len(face_regions(dog)) == 0
     assert len(face_regions(dog, animals=True)) == 1
+
+
+def called(words):
+    """COCO's keypoints by other names."""
+    return Skeleton("mine", tuple(words(name) for name in COCO.keypoints))
+
+
+def camel(name):
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
+def side_last(name):
+    side, _, part = name.rpartition("_")
+    return f"{part}{side[:1].upper()}"
+
+
+SPELLINGS = {
+    "LeftEye": camel,
+    "leftEye": lambda name: camel(name)[0].lower() + camel(name)[1:],
+    "eyeL": side_last,
+    "LEye": lambda name: camel(name.replace("left_", "L_").replace("right_", "R_")),
+    "Leye": lambda name: name.replace("left_", "L").replace("right_", "R"),
+    "leye": lambda name: name.replace("left_", "l").replace("right_", "r"),
+    "LEFT-EYE": lambda name: name.upper().replace("_", "-"),
+    "lefteye": lambda name: name.replace("_", ""),
+    "eye left": lambda name: " ".join(name.split("_")[::-1]),
+    "eye.L": lambda name: ".".join(name.replace("left", "L").replace("right", "R").split("_")[::-1]),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@pytest.mark.parametrize("seen", [None, {"left_shoulder", "right_shoulder"}, {"left_ear"}, set()], ids=str)
+def test_however_names_are_written_the_same_is_hidden(spelling, seen, caplog):
+    known = person(seen=seen)
+    other = called(SPELLINGS[spelling])
+    values = {name: getattr(known, name) for name in ("xy", "scores", "boxes", "box_scores")}
+    with caplog.at_level(logging.WARNING):
+        regions = face_regions(Poses(**values, skeleton=other, image_size=SIZE))
+    np.testing.assert_array_equal(regions, face_regions(known))
+    assert not caplog.records
+
+
+def test_an_ear_on_the_right_needs_one_on_the_left():
+    """``rear`` alone is the back of something: two points that are thought to be on a head hide nothing else."""
+    names = ("nose", "rear", "left_shoulder", "right_shoulder")
+    xy = np.array([[(100, 36), (100, 200), (118, 58), (82, 58)]], float)
+    values = {"scores": [[0.01, 0.9, 0.9, 0.9]], "boxes": [[75, 20, 125, 220]], "box_scores": [1]}
+    regions = face_regions(Poses(xy=xy, **values, skeleton=Skeleton("mine", names), image_size=SIZE))
+    assert covered(FACE, regions).all()
+    assert not covered(xy[0, 1:2], regions).any()
+
+
+def test_a_skeleton_that_says_nothing_of_heads_has_the_top_of_the_box_hidden(caplog):
+    words = {"nose": "Nase", "eye": "Auge", "ear": "Ohr", "shoulder": "Schulter", "left": "links", "right": "rechts"}
+
+    def german(name):
+        return "_".join(words.get(word, word) for word in name.split("_"))
+
+    foreign, known = called(german), person()
+    values = {name: getattr(known, name) for name in ("xy", "scores", "boxes", "box_scores")}
+    with caplog.at_level(logging.WARNING):
+        assert len(face_regions(Poses.empty(foreign, SIZE))) == 0
+        assert not caplog.records, "there is nobody to hide"
+        for _ in range(2):
+            regions = face_regions(Poses(**values, skeleton=foreign, image_size=SIZE))
+            assert covered(FACE, regions).all()
+            assert not covered(np.array([[90.0, 200.0]]), regions).any()
+    (record,) = caplog.records
+    assert "skeleton 'mine' names no part of a head" in record.getMessage()
+    assert len(face_regions(Poses(**values, labels=("dog",), skeleton=foreign, image_size=SIZE))) == 0
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3])
+def test_keypoints_that_are_shown_at_any_score_are_no_surer_for_that(threshold):
+    """The model saw shoulders; nose and an ear are noise at the feet, and a low threshold makes nothing better."""
+    known = person(seen={"left_shoulder", "right_shoulder"})
+    scores = np.array(known.scores)
+    scores[0, :2] = 0.02
+    values = {"xy": known.xy, "scores": scores, "boxes": known.boxes, "box_scores": [1]}
+    regions = face_regions(Poses(**values, skeleton=COCO, image_size=SIZE, threshold=threshold))
+    assert covered(FACE, regions).all()
+
+
+def test_a_threshold_above_is_kept():
+    known = person()
+    scores = np.where(np.arange(17) < 5, 0.5, 0.9)[None]
+    values = {"xy": np.array(known.xy), "scores": scores, "boxes": known.boxes, "box_scores": [1]}
+    values["xy"][0, :5] = (100, 215)
+    assert covered(FACE, face_regions(Poses(**values, skeleton=COCO, image_size=SIZE, threshold=0.6))).all()
 
 
 @pytest.mark.parametrize("name", builtin_skeletons())

@@ -15,8 +15,6 @@ from vitpose.rendering.draw import (
     RIGHT,
     UNTRACKED_COLOR,
     Style,
-    Trails,
-    draw_frame,
     draw_poses,
     track_color,
 )
@@ -176,68 +174,3 @@ def test_several_classes_are_named() -> None:
     same = draw_poses(IMAGE, standing(2, track_ids=[1, 2]), Style(boxes=False))
     mixed = draw_poses(IMAGE, standing(2, track_ids=[1, 2], labels=("dog", "cat")), Style(boxes=False))
     assert of_color(mixed, track_color(1)).sum() > of_color(same, track_color(1)).sum() + 50
-
-
-def walking(frames: int, *, skip: tuple[int, ...] = ()) -> list[Poses]:
-    """One person who goes 5 pixels to the right in every frame."""
-    found = []
-    for frame in range(frames):
-        still = standing(1, track_ids=[1])
-        moved = Poses(
-            xy=still.xy + np.array([5 * frame, 0], np.float32),
-            scores=still.scores,
-            boxes=still.boxes + np.array([5, 0, 5, 0], np.float32) * frame,
-            box_scores=still.box_scores,
-            track_ids=still.track_ids,
-            skeleton=COCO,
-            image_size=still.image_size,
-        )
-        found.append(Poses.empty(COCO, Size(200, 400)) if frame in skip else moved)
-    return found
-
-
-def trail(frames: list[Poses], trails: Trails) -> np.ndarray:
-    """Return the columns in which the trail of the last frame is drawn."""
-    for poses in frames[:-1]:
-        trails.add(poses)
-    alone = draw_poses(IMAGE, frames[-1])
-    changed = (draw_frame(IMAGE, frames[-1], trails=trails) != alone).any(axis=(0, 2))
-    return np.flatnonzero(changed)
-
-
-def test_trails_show_the_last_frames_and_forget_the_others() -> None:
-    frames = walking(40)
-    columns = trail(frames, Trails(10))
-    now = 47 + 5 * 39  # the middle of the box
-    assert columns.min() == pytest.approx(now - 45, abs=3)
-    assert columns.max() < now + 5
-    np.testing.assert_array_equal(columns, trail(frames[-10:], Trails(10)))
-    assert IMAGE.max() == 0
-
-
-def test_trails_are_broken_where_nobody_was_seen() -> None:
-    whole, broken = (trail(walking(20, skip=skip), Trails(20, ["left_ankle"])) for skip in ((), (10,)))
-    assert set(broken) < set(whole)
-    gap = set(whole) - set(broken)
-    assert {60 + 47, 60 + 52} <= gap
-
-
-def test_trails_of_what_is_not_seen_not_tracked_or_far_away() -> None:
-    for poses in (standing(1, track_ids=[-1]), standing(1), Poses.empty(COCO, Size(200, 400))):
-        np.testing.assert_array_equal(trail([poses] * 3, Trails()), [])
-    unseen = [standing(1, score=0.1, track_ids=[1])] * 2
-    np.testing.assert_array_equal(trail(unseen, Trails(5, ["nose"])), [])
-    away = [Poses(**{**vars(poses), "boxes": poses.boxes + 1e9}) for poses in walking(3)]
-    np.testing.assert_array_equal(trail(away, Trails()), [])
-
-
-def test_a_frame_without_trails_is_a_picture() -> None:
-    poses = standing(2, track_ids=[1, 2])
-    np.testing.assert_array_equal(draw_frame(IMAGE, poses), draw_poses(IMAGE, poses))
-
-
-def test_wrong_trails_are_named() -> None:
-    with pytest.raises(UsageError, match="at least 2 frames, not 1"):
-        Trails(1)
-    with pytest.raises(UsageError, match="did you mean 'left_wrist'"):
-        Trails(5, ["left_wris"]).add(standing(1))

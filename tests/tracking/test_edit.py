@@ -44,7 +44,7 @@ def test_split_is_undone_by_merge(at: int) -> None:
 def test_swap_twice_is_nothing(start: int, length: int) -> None:
     stop = min(start + length, 5)
     once = swap_ids(video(ROWS), 1, 2, start, stop)
-    assert ids(swap_ids(once, 1, 2, start, stop)) == ROWS or set(known_ids(once)) != {1, 2, 3}
+    assert ids(swap_ids(once, 1, 2, start, stop)) == ROWS
 
 
 def test_frames_that_were_not_tracked_pass() -> None:

@@ -1,5 +1,7 @@
 """Made labels: only what is sure and agrees with its mirror image."""
 
+import logging
+
 import cv2
 import numpy as np
 import pytest
@@ -124,6 +126,71 @@ def test_nothing_is_written_where_there_is_nothing_to_label(tmp_path):
     with pytest.raises(UsageError, match="on the web"):
         make_labels(_Estimator(0.9), ["https://example.org/a.jpg"], tmp_path / "made.json")
     assert not (tmp_path / "made.json").exists()
+
+
+class _Interrupted(_Estimator):
+    """Somebody presses Ctrl-C when so many calls are done."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__(0.9)
+        self._left = calls
+
+    def estimate(self, pictures: list[np.ndarray], boxes: list[Boxes] | None = None) -> list[Poses]:
+        self._left -= 1
+        if self._left < 0:
+            raise KeyboardInterrupt
+        return super().estimate(pictures, boxes)
+
+
+@pytest.mark.parametrize(("calls", "kept"), [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2)])
+def test_an_interruption_keeps_the_pictures_that_are_done(pictures, tmp_path, monkeypatch, calls, kept):
+    monkeypatch.setattr("vitpose.training.pseudo.IMAGES_IN_FLIGHT", 1)
+    for column in (70, 80):
+        (pictures / f"{column}.png").write_bytes((pictures / "60.png").read_bytes())
+    with pytest.raises(KeyboardInterrupt):
+        make_labels(_Interrupted(calls), [pictures], tmp_path / "made.json")
+    assert (tmp_path / "made.json").exists() == bool(kept)
+    if kept:
+        read = read_labelled("coco", tmp_path / "made.json")
+        assert [image.path.name for image in read.images] == ["30.png", "60.png"][:kept]
+        assert [record.annotation_id for record in read.records] == list(range(1, kept + 1))
+
+
+def test_an_interruption_while_the_file_is_written_loses_nothing(pictures, tmp_path, monkeypatch):
+    from vitpose.training import pseudo
+
+    real, calls = pseudo.write_coco, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        real(*arguments)
+
+    monkeypatch.setattr(pseudo, "write_coco", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make_labels(_Estimator(0.9), [pictures], tmp_path / "made.json")
+    assert len(read_labelled("coco", tmp_path / "made.json")) == 2
+
+
+def test_films_are_named_and_passed_over(pictures, tmp_path, caplog):
+    for name in ("clip.mp4", "pictures/beside.mp4"):
+        (tmp_path / name).write_bytes(b"")
+    sources = [pictures, tmp_path / "clip.mp4", "rtsp://me:secret@camera/1"]
+    with pytest.raises(InputError, match=r"clip\.mp4 is a film"):
+        make_labels(_Estimator(0.9), sources, tmp_path / "made.json")
+    told = []
+
+    def tell(_: str, error: InputError) -> None:
+        told.append(str(error))
+
+    with caplog.at_level(logging.WARNING):
+        made = make_labels(_Estimator(0.9), sources, tmp_path / "made.json", passed_over=tell)
+    assert len(made.images) == 2
+    assert [text.partition(" is a film")[0].split("/")[-1] for text in told] == ["clip.mp4", "1"]
+    assert "secret" not in "".join(told)
+    (record,) = caplog.records
+    assert record.getMessage() == f"films among the pictures are passed over: 1, {pictures / 'beside.mp4'} first"
 
 
 def test_people_whose_boxes_are_known_get_the_keypoints_in_their_place(pictures, tmp_path):

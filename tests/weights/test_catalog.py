@@ -1,9 +1,11 @@
 """The catalogue is complete, agrees with the family's own tables, and its reader forgives nothing."""
 
 import json
+import os
 import subprocess
 import sys
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
@@ -21,8 +23,7 @@ TEXT = resources.files("vitpose").joinpath("weights", "catalog.toml").read_text(
 @pytest.fixture
 def caches(tmp_path, monkeypatch):
     monkeypatch.setenv("VITPOSE_HOME", str(tmp_path / "ours"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
     return tmp_path
 
 
@@ -188,6 +189,23 @@ def test_the_hubs_cache_is_looked_into(caches):
     (home / "refs" / "main").write_text("abc")
     assert is_on_disk(row) == path
     assert is_on_disk(find_model("vitpose-s-wholebody")) is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("HUGGINGFACE_HUB_CACHE", "{}"), ("HF_HUB_CACHE", "$PLACE"), ("HF_HOME", "{}/.."), ("XDG_CACHE_HOME", "{}/../..")],
+)
+def test_the_hubs_cache_is_where_the_hubs_client_has_it(tmp_path, variable, value):
+    hub = tmp_path / "huggingface" / "hub"
+    code = (
+        "from huggingface_hub import constants; from vitpose.weights.catalog import hub_file_on_disk;"
+        "from pathlib import Path; folder = Path(constants.HF_HUB_CACHE) / 'models--a--b' / 'snapshots' / 'main';"
+        "folder.mkdir(parents=True); (folder / 'c.bin').touch(); print(hub_file_on_disk('a/b', 'c.bin'))"
+    )
+    kept = {name: text for name, text in os.environ.items() if not name.startswith(("HF_", "HUGGINGFACE_", "XDG_"))}
+    environment = kept | {variable: value.format(hub), "PLACE": str(hub)}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert Path(result.stdout.strip()).resolve() == hub / "models--a--b" / "snapshots" / "main" / "c.bin"
 
 
 def test_where_the_caches_are(monkeypatch, tmp_path):

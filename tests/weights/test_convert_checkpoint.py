@@ -48,6 +48,20 @@ def test_to_our_format_and_on_to_transformers_and_back(tmp_path, plus):
     close(heatmaps(found), heatmaps(model, "wholebody"))
 
 
+def test_a_second_conversion_keeps_where_the_first_read(tmp_path, plus):
+    _, source = plus
+    own, again, thrice = (tmp_path / f"{number}.safetensors" for number in range(3))
+    first = convert_checkpoint(source, own)
+    second = convert_checkpoint(own, again, dataset="aic", fold=True)
+    convert_checkpoint(again, thrice, half=True)
+    history = load_model(thrice).metadata["converted_from"]
+    for expected, read in ((str(again), None), (str(own), second.sha256), (str(source), first.sha256)):
+        assert history["source"] == expected
+        assert read is None or history["sha256"] == read
+        history = history.get("converted_from")
+    assert history is None
+
+
 @pytest.mark.parametrize("to", ["vitpose", "huggingface"])
 def test_fold(tmp_path, plus, to):
     model, source = plus

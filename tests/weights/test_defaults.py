@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from vitpose.weights import catalog
+from vitpose.weights import catalog, locate
 from vitpose.weights.catalog import find_model, list_models, packaged_file
 from vitpose.weights.defaults import Choice, announcement, asked_once, choose_detector, choose_model
 from vitpose.weights.detector import PACKAGED
@@ -24,7 +24,7 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "package").mkdir()
     monkeypatch.setattr(catalog, "_packaged_folder", lambda: tmp_path / "package")
     monkeypatch.setenv("VITPOSE_HOME", str(tmp_path / "ours"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     return tmp_path
 
 
@@ -70,6 +70,20 @@ def test_the_hub_decides_where_neither_is_here(disk: Path, monkeypatch: pytest.M
         assert part in line
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert "HF_HUB_OFFLINE is set" in choose_model("auto").reason
+
+
+def test_what_is_chosen_is_the_catalogues_whatever_lies_around(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ship(disk)
+    monkeypatch.chdir(disk)
+    (disk / "vitpose-b").mkdir()
+    assert choose_model("auto", lambda: True).name == "vitpose-b"
+    for folder in ("vitpose-b", "embedded"):
+        (disk / folder).mkdir(exist_ok=True)
+        (disk / folder / "model.safetensors").touch()
+    for reachable, row in ((True, "vitpose-base"), (False, "vitpose-embedded")):
+        chosen = choose_model("auto", lambda there=reachable: there).name  # type: ignore[misc]
+        monkeypatch.setattr(locate, "fetch_row", lambda found: Path(found.id))
+        assert locate.locate(chosen).path == Path(row)
 
 
 def test_a_half_cached_detector_is_not_on_this_disk(disk: Path) -> None:

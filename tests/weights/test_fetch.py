@@ -3,9 +3,10 @@
 import hashlib
 import http.server
 import importlib
+import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import huggingface_hub
@@ -182,10 +183,9 @@ def test_hub_failures_are_one_sentence(monkeypatch, error, reason):
         raise error
 
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fails)
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fails)
     for call, named in (
-        (lambda: fetch_hub_folder("org/name"), "model.safetensors"),
+        (lambda: fetch_hub_folder("org/name"), "config.json"),
         (lambda: fetch_hub_file("org/name", "b.pth"), "b.pth"),
     ):
         with pytest.raises(WeightsError, match=reason) as caught:
@@ -207,21 +207,76 @@ def test_hub_refusals(monkeypatch, kind, status, reason):
     def fails(*arguments, **options):
         raise kind("refused", response=answer)
 
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fails)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fails)
     with pytest.raises(WeightsError, match=reason):
         fetch_hub_folder("org/name")
 
 
-def test_only_needed_files_are_asked_of_the_hub(monkeypatch, tmp_path):
-    asked = {}
-    monkeypatch.setattr(
-        huggingface_hub, "snapshot_download", lambda repo, **options: asked.update(options, repo=repo) or tmp_path
-    )
-    assert fetch_hub_folder("org/name") == tmp_path
-    assert asked["repo"] == "org/name"
-    assert asked["allow_patterns"] == [
-        "config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json"
-    ]  # fmt: skip
+COMMIT = "0123456789" * 4
+VITPOSE = {"config.json": {"model_type": "vitpose"}}
+
+
+def hub_of(monkeypatch, folder: Path, files: Mapping[str, object]) -> list[tuple[str, str | None]]:
+    """A hub whose only repository has these files; returns what was asked of it, with the revision."""
+    asked: list[tuple[str, str | None]] = []
+    snapshot = folder / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+
+    def download(repo, filename, *, revision=None, local_files_only):
+        asked.append((filename, revision))
+        assert repo == "org/name"
+        assert local_files_only  # HF_HUB_OFFLINE is set in tests
+        if filename not in files:
+            raise errors.EntryNotFoundError(f"404: {filename}")
+        (snapshot / filename).write_text(json.dumps(files[filename]))
+        return str(snapshot / filename)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("weights", "fetched"),
+    [
+        (["model.safetensors", "adapter.safetensors", "pytorch_model.bin"], ["model.safetensors"]),
+        (["pytorch_model.bin"], ["pytorch_model.bin"]),
+        (
+            ["model.safetensors.index.json", "b.safetensors", "a.safetensors", "c.safetensors"],
+            ["a.safetensors", "b.safetensors", "model.safetensors.index.json"],
+        ),
+    ],
+)
+def test_only_the_weights_that_are_read_are_downloaded(monkeypatch, tmp_path, weights, fetched):
+    index = {"weight_map": {"x": "b.safetensors", "y": "a.safetensors", "z": "b.safetensors"}}
+    asked = hub_of(monkeypatch, tmp_path, VITPOSE | dict.fromkeys(weights, index))
+    folder = fetch_hub_folder("org/name", revision="v1")
+    assert sorted(path.name for path in folder.iterdir()) == sorted(["config.json", *fetched])
+    assert asked[0] == ("config.json", "v1")
+    assert {revision for _, revision in asked[1:]} == {COMMIT}, "weights of another commit than their configuration"
+
+
+def test_of_another_kind_of_model_nothing_but_the_configuration_is_downloaded(monkeypatch, tmp_path):
+    asked = hub_of(monkeypatch, tmp_path, {"config.json": {"model_type": "llama"}, "model.safetensors": {}})
+    with pytest.raises(WeightsError, match="configuration of a 'llama' model, not of a 'vitpose' one"):
+        fetch_hub_folder("org/name")
+    assert [name for name, _ in asked] == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    ("files", "missing"),
+    [
+        ({"model.safetensors": {}}, r"config\.json"),
+        (VITPOSE, r"model\.safetensors, model\.safetensors\.index\.json or pytorch_model\.bin"),
+        (
+            VITPOSE | {"model.safetensors.index.json": {"weight_map": {"x": "gone.safetensors"}}},
+            r"gone\.safetensors",
+        ),
+    ],
+)
+def test_what_a_repository_lacks_is_named(monkeypatch, tmp_path, files, missing):
+    hub_of(monkeypatch, tmp_path, files)
+    with pytest.raises(WeightsError, match=rf"cannot get {missing} of org/name from .*has no such file"):
+        fetch_hub_folder("org/name")
 
 
 def test_a_hub_file_with_another_hash_is_removed_with_what_it_links_to(monkeypatch, tmp_path):
@@ -271,6 +326,45 @@ def test_names(monkeypatch, tmp_path):
     with pytest.raises(UsageError, match=r"holds .* checkpoints of the catalogue; name one"):
         locate.locate("nielsr/vitpose-original-checkpoints")
     assert locate.locate(tmp_path).path == tmp_path
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch) -> Path:
+    """A working directory, and a catalogue whose files are all in one place."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(locate, "fetch_row", answering(Path("fetched")))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["animal", "Animal", "vitpose-b", "usyd-community/vitpose-base", "embedded"])
+def test_a_folder_without_weights_hides_no_name(desk, name):
+    (desk / name).mkdir(parents=True)
+    (desk / name / "cat.jpg").touch()
+    (desk / name / "config.json").touch()
+    found = locate.locate(name)
+    assert (found.path, found.name) == (Path("fetched"), find_model(name).id)
+    assert locate.locate(f"./{name}").path == Path(name)
+    assert locate.locate(Path(name)).path == Path(name)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"])
+def test_a_folder_with_a_model_is_that_model(desk, file):
+    for name in ("animal", "embedded"):
+        (desk / name).mkdir()
+        (desk / name / file).touch()
+    assert locate.locate("animal").path == Path("animal")
+    assert locate.locate("embedded").path == Path("fetched"), "the pair is to be had whatever lies around"
+
+
+def test_a_run_and_a_file_keep_their_names(desk):
+    (desk / "animal").mkdir()
+    for file in ("config.toml", "last.safetensors"):
+        (desk / "animal" / file).touch()
+    (desk / "human").touch()
+    (desk / "mine").mkdir()
+    assert locate.locate("animal").path == Path("animal/last.safetensors")
+    assert locate.locate("human").path == Path("human")
+    assert locate.locate("mine").path == Path("mine")
 
 
 def test_without_a_network_a_hub_name_is_one_sentence():

@@ -170,6 +170,27 @@ def test_another_input_size_resizes_the_positions_and_says_so(tmp_path):
     assert any("resized position embeddings" in words for words in loaded.assumptions)
 
 
+@pytest.mark.parametrize("layout", [foreign.original, foreign.mmpose])
+@pytest.mark.parametrize("size", [(48, 64), (96, 32), (32, 96)])
+def test_a_size_of_as_many_tokens_resizes_too(tmp_path, layout, size):
+    """64 x 48 pixels are 12 tokens, as are these: which of them the file was made for does not follow from wishes."""
+    model = random_model(tiny_spec())
+    loaded = load_model(write(tmp_path / "a.pth", layout(model)), input_size=size)
+    close(heatmaps(loaded.model), heatmaps(model.resized(foreign.Size(*size))))
+    assert any(f"from input 64x48 to {size[0]}x{size[1]}" in words for words in loaded.assumptions)
+
+
+def test_a_wish_decides_between_usual_sizes(tmp_path):
+    """49 positions are a square of 7, or 48 tokens and the row of none."""
+    square = random_model(tiny_spec(SIMPLE, size=foreign.Size(112, 112)))
+    upright = random_model(tiny_spec(SIMPLE, size=foreign.Size(128, 96)))
+    path = write(tmp_path / "square.pth", foreign.mmpose(square))
+    close(heatmaps(load_model(path, input_size=(112, 112)).model), heatmaps(square))
+    path = write(tmp_path / "upright.pth", foreign.original(upright))
+    for wish in ((128, 96), None):
+        close(heatmaps(load_model(path, input_size=wish).model), heatmaps(upright))
+
+
 def test_fold_after_loading_equals_the_expert(tmp_path):
     model = random_model(tiny_plus())
     loaded = load_model(write(tmp_path / "plus.pth", foreign.original(model)))

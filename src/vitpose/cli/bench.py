@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vitpose.cli.places import refuse_inputs
 from vitpose.core.errors import UsageError, nearest
 
 
@@ -35,6 +36,7 @@ def bench(
     if against not in ("", "transformers"):
         raise UsageError(f"cannot compare with {against!r}{nearest(against, ['transformers'])}")
     counts = _numbers(people)
+    refuse_inputs({"--out": out}, [model, boxes, *(choose or ())])
     # Slow imports come after the arguments are known to be sound.
     from vitpose.core.files import atomic_write_text
     from vitpose.engines.choose import candidates, machine

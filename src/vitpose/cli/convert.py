@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from vitpose.cli.places import refuse_foreign, refuse_inputs
+
 
 def convert(
     source: Annotated[
@@ -30,7 +32,43 @@ def convert(
     """Convert weights; prints the path of what was written."""
     from vitpose.weights.convert import convert_checkpoint
 
+    _check_target(source, out.expanduser(), to)
     done = convert_checkpoint(source, out, to=to, dataset=dataset, fold=fold, half=half, skeleton=skeleton)
     for note in done.notes:
         typer.echo(note, err=True)
     typer.echo(json.dumps(done.to_dict(), indent=2, ensure_ascii=False) if as_json else str(done.path))
+
+
+def _check_target(source: str, out: Path, to: str) -> None:
+    """Refuse to write over the source, or over weights that converting did not make: a training's take days."""
+    if to != "huggingface":
+        refuse_inputs({"the target": out}, [source])
+        refuse_foreign(out, _is_converted, "convert")
+        return
+    from vitpose.weights.huggingface import CONFIG, PREPROCESSOR, WEIGHTS
+
+    files = [out / name for name in (CONFIG, WEIGHTS, PREPROCESSOR)]
+    refuse_inputs({"the target": out} | {f"the target's {file.name}": file for file in files}, [source])
+    for file in files:
+        refuse_foreign(file, lambda file: _is_our_config(file.with_name(CONFIG)), "convert")
+
+
+def _is_converted(path: Path) -> bool:
+    from safetensors import SafetensorError, safe_open
+
+    from vitpose.weights.checkpoint import ENTRY
+
+    try:
+        with safe_open(path, "numpy") as file:
+            return "converted_from" in json.loads((file.metadata() or {})[ENTRY])["metadata"]
+    except (SafetensorError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _is_our_config(path: Path) -> bool:
+    """Whether we wrote a configuration: transformers keeps our entry when it writes one, but adds its version."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(found, dict) and "vitpose" in found and "transformers_version" not in found

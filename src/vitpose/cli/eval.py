@@ -3,17 +3,20 @@
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vitpose.cli.places import refuse_inputs
 from vitpose.cli.values import numbers
 from vitpose.core.errors import GateError, UsageError, nearest
 
 if TYPE_CHECKING:
+    from vitpose.data.records import LabelledSet
     from vitpose.evaluation.result import EvaluationResult
     from vitpose.metrics.bootstrap import Interval
     from vitpose.pipeline.estimator import PoseEstimator
@@ -66,13 +69,19 @@ def evaluate(
     gates, sizes = _gates(fail_under or []), numbers(scales, "--scales")
     if boxes not in ("gt", "detector") and not Path(boxes).is_file():
         raise UsageError(f"--boxes {boxes!r} is neither gt, detector nor a file")
-    _check_places(report, out, predictions)
+    kind, path = _kind_and_file(labels)
+    places = _check_places(report, out, predictions)
+    refuse_inputs(places, [path, boxes, model, against, detector])
     from vitpose.data.readers.read import read_labelled
     from vitpose.evaluation.run import evaluate as run
     from vitpose.pipeline.assemble import load
+    from vitpose.pipeline.options import Options
 
-    kind, path = _kind_and_file(labels)
+    Options(scales=sizes)  # what cannot be is refused before anything slow begins
     labelled = read_labelled(kind, path, images, skeleton=skeleton)
+    refuse_inputs(places, (entry.path for entry in labelled.images))
+    groups = [group.strip() for group in metrics.split(",")] if metrics else None
+    _check_names(gates, labelled, groups, limit, given=boxes == "gt")
 
     def measure(name: str) -> "EvaluationResult":
         estimator: PoseEstimator = load(
@@ -86,7 +95,6 @@ def evaluate(
             scales=sizes,
             engine="eager",  # a measurement must repeat; "auto" may change engines on the way
         )
-        groups = [group.strip() for group in metrics.split(",")] if metrics else None
         with _Progress(name) as progress:
             return run(estimator, labelled, boxes=boxes, metrics=groups, limit=limit, progress=progress)
 
@@ -148,16 +156,20 @@ def _write(
         typer.echo(f"report -> {write_report(result, report, against=comparison)}", err=True)
 
 
-def _check_places(report: Path | None, out: Path | None, predictions: Path | None) -> None:
-    """Refuse what could not be written after the work, before it."""
+def _check_places(report: Path | None, out: Path | None, predictions: Path | None) -> dict[str, Path]:
+    """Refuse what could not be written after the work, before it; return what will be, by option."""
     from vitpose.core.extras import require
     from vitpose.core.files import check_place
 
+    places = {"--out": out, "--predictions": predictions}
     if report is not None:
         require("matplotlib", "train", "the plots of a report")
-    for place in (out, predictions, None if report is None else report / "index.html"):
-        if place is not None:
-            check_place(place)
+        pages = "index.html", "results.json", "predictions.json"
+        places |= {f"{name} of --report,": report / name for name in pages}
+    chosen = {name: place for name, place in places.items() if place is not None}
+    for place in chosen.values():
+        check_place(place)
+    return chosen
 
 
 def _print(result: "EvaluationResult", comparison: tuple["EvaluationResult", dict[str, "Interval"]] | None) -> None:
@@ -194,15 +206,54 @@ def _gates(texts: list[str]) -> dict[str, float]:
     return gates
 
 
+def _check_names(
+    gates: Mapping[str, float], labelled: "LabelledSet", groups: list[str] | None, limit: int | None, *, given: bool
+) -> None:
+    """Refuse a gate on a number that no evaluation of the set gives, before the work.
+
+    One in which nobody is found has the same numbers, but those of species, which a detector's boxes do not tell apart.
+    """
+    if not gates or not any(record.labelled for record in labelled.records):
+        return
+    from vitpose.core.geometry import Size
+    from vitpose.core.poses import Poses
+    from vitpose.evaluation.people import coco_labels, gather, pictures_of
+    from vitpose.evaluation.scores import Material, work_out
+    from vitpose.metrics.table import build_table
+
+    pictures = pictures_of(labelled, limit, with_people=given)
+    nobody = [Poses.empty(labelled.skeleton, Size(1, 1))] * len(pictures)
+    people = gather(labelled, pictures, nobody, labelled.skeleton, given=False)
+    labels = coco_labels(labelled, pictures, people.skeleton_indices)
+    material = Material(
+        labelled=labelled,
+        skeleton=labelled.skeleton,
+        people=people,
+        labels=labels,
+        results=[],
+        table=build_table(labels, [], sigmas=people.sigmas),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of means of nothing
+        known = [name for name in work_out(material, groups) if given or not name.startswith("ap/")]
+    for name in gates:
+        _known(name, known)
+
+
+def _known(name: str, measured: Iterable[str]) -> str:
+    """Return the name of a number in whatever case it was given."""
+    found = {known.casefold(): known for known in measured}.get(name.casefold())
+    if found is None:
+        raise UsageError(f"--fail-under names {name!r}, which is not measured{nearest(name, measured)}")
+    return found
+
+
 def _check(gates: Mapping[str, float], numbers: Mapping[str, float]) -> None:
-    measured = {name.casefold(): (name, value) for name, value in numbers.items()}
     low = []
     for name, limit in gates.items():
-        if name.casefold() not in measured:
-            raise UsageError(f"--fail-under names {name!r}, which was not measured{nearest(name, numbers)}")
-        known, value = measured[name.casefold()]
-        if not value >= limit:
-            low.append(f"{known} is {value:.4f}, below {limit:g}")
+        known = _known(name, numbers)
+        if not numbers[known] >= limit:
+            low.append(f"{known} is {numbers[known]:.4f}, below {limit:g}")
     if low:
         raise GateError("; ".join(low))
 

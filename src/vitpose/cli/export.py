@@ -1,10 +1,13 @@
 """``vitpose export``: a model for ONNX Runtime or OpenVINO, checked against PyTorch before it is written."""
 
 import json
+import mmap
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
+
+from vitpose.cli.places import refuse_foreign, refuse_inputs
 
 
 def export(
@@ -58,6 +61,7 @@ def export(
     name = f"{loaded.name.rpartition('/')[2].replace(':', '-')}-{head.dataset}{SUFFIXES[target.to]}"
     place = target.place(out or Path(name))
     check_place(place)  # people are looked for only when the model can be written
+    _check_target(place, [model, boxes, *images])
     people = collect_crops(
         images,
         head,
@@ -79,3 +83,21 @@ def export(
     )
     typer.echo(report.summary, err=True)
     typer.echo(json.dumps({"path": str(place), **report.to_dict()}, indent=2) if as_json else str(place))
+
+
+def _check_target(place: Path, inputs: list[str | Path | None]) -> None:
+    """Refuse to write over what is read or over a file, or its weights, that no export wrote."""
+    weights = place.with_suffix(".bin") if place.suffix == ".xml" else place.with_name(f"{place.name}.data")
+    refuse_inputs({"--out": place, "the weights beside --out,": weights}, inputs)
+    refuse_foreign(place, _is_exported, "export")
+    refuse_foreign(weights, lambda _: _is_exported(place), "export")
+
+
+def _is_exported(path: Path) -> bool:
+    """Whether a file holds the description that every export has, be it ONNX's bytes or OpenVINO's XML."""
+    from vitpose.engines.description import SCHEMA
+
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(SCHEMA.encode()) >= 0

@@ -1,5 +1,6 @@
 """``vitpose label``: pictures that nobody has labelled in, labels a model is sure of out."""
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -41,6 +42,8 @@ def label(
 
     Every picture is looked at twice, as it is and mirrored; a keypoint is labelled where both are sure and agree.
     """
+    # First of all, for loading takes seconds: a container that is stopped keeps what is finished, and says 130.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if out.exists():
         raise UsageError(f"{out} is there already and may hold work of yours: give another name with --out")
     if not out.absolute().parent.is_dir():
@@ -67,16 +70,21 @@ def label(
         missed.append(source)
         typer.echo(f"failed: {error}", err=True)
 
-    with Steps("pictures") as steps:
-        made = make_labels(
-            estimator,
-            list(sources),
-            out,
-            trust=Trust(score=score, distance_norm=agreement, box_score=box_score, keypoints=keypoints),
-            recursive=recursive,
-            passed_over=pass_over,
-            looked_at=steps.at,
-        )
+    try:
+        with Steps("pictures") as steps:
+            made = make_labels(
+                estimator,
+                list(sources),
+                out,
+                trust=Trust(score=score, distance_norm=agreement, box_score=box_score, keypoints=keypoints),
+                recursive=recursive,
+                passed_over=pass_over,
+                looked_at=steps.at,
+            )
+    except KeyboardInterrupt:
+        kept = f"the labels made until then are in {out}" if out.exists() else "no picture was finished until then"
+        typer.echo(f"interrupted: {kept}", err=True)
+        raise typer.Exit(130) from None
     labelled = sum(record.labelled for record in made.records)
     done = f"{count(len(made.images), 'picture')}, {count(len(made), 'labelled person', 'labelled people')}"
     typer.echo(f"{done}, {count(labelled, 'keypoint')} -> {out}", err=True)

@@ -65,8 +65,22 @@ def _common(
             logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
+def _write_unicode() -> None:
+    """Write UTF-8 on stdout, whatever the locale, and let no character stop a run on either stream.
+
+    JSON is UTF-8, and file names and labels may be in any script. File names may be any bytes, too: one that is no
+    character is written with a backslash, as JSON escapes it.
+    """
+    for stream, encoding in ((sys.stdout, "utf-8"), (sys.stderr, None)):
+        # None where the process has no such stream; others are no files, as where a program calls this one.
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(encoding=encoding, errors="backslashreplace")
+
+
 def main() -> None:
     """Run the command line; every error this package raises becomes one line and its exit code."""
+    _write_unicode()
     try:
         app()
     except VitPoseError as error:

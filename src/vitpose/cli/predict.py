@@ -114,6 +114,7 @@ def predict(
     """Find the people (or animals) in pictures and films and the keypoints of each."""
     # First of all, for loading takes seconds: a container that is stopped keeps what is finished, and says 130.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    from vitpose.pipeline.options import Options
     from vitpose.pipeline.purpose import Wishes, combine
 
     said = Wishes(
@@ -124,12 +125,11 @@ def predict(
         smoothing=smooth,
         formats=None if format_ is None else _formats(format_),
     )
-    chosen = _preset(preset)
-    live = combine(said, chosen, live=True)  # wrong words are refused before anything slow begins
+    purpose, live = (combine(said, _preset(preset), live=goes_by) for goes_by in (False, True))
     if boxes is not None and (detector != "auto" or max_people is not None):
         raise UsageError("--boxes brings its own boxes: leave out --detector and --max-people")
     span = _seconds(start, "--start"), None if end is None else _seconds(end, "--end"), stride
-    sizes = numbers(scales, "--scales")
+    sizes = Options(scales=numbers(scales, "--scales")).scales
     # Slow imports come after the arguments are known to be sound.
     from vitpose.pipeline.assemble import load
     from vitpose.pipeline.predict import predict_sources
@@ -137,7 +137,6 @@ def predict(
 
     found, missing = _expand(sources, recursive=recursive, as_film=fps is not None, as_json=as_json)
     films = [source for source in found if source.kind in ("video", "sequence", "stream")]
-    purpose = combine(said, chosen, live=False)
     wanted = [name.strip() for name in classes.split(",")] if classes else None
     given = None if boxes is None else _given(boxes, wanted, box_threshold, found)
     video = _video(purpose, live, span, films, fps, detect_every=detect_every, resume=resume)

@@ -150,6 +150,8 @@ def _target(file: Path, out: Path | None, *, in_place: bool) -> Path:
         raise UsageError(f"--out {out}: what is written is a video's result file; give it a name that ends in .jsonl")
     if out.exists() and file.exists() and out.samefile(file):
         raise UsageError(f"{out} is the file that is edited: say so with --in-place, which keeps a copy")
+    if out.exists():
+        raise UsageError(f"{out} exists: edit that one with --in-place, or give another name with --out")
     return out
 
 

@@ -133,6 +133,7 @@ def _run(config: "RunConfig", out: Path, *, resume: bool, force: bool, cpu: bool
 
 
 def _quoted(text: str) -> str:
-    import json
+    """Return text as a value of ``--set``, which is TOML: its strings take no halves of characters, as JSON's do."""
+    from vitpose.training.settings import dump_toml
 
-    return json.dumps(text)
+    return dump_toml({"text": text}).strip().removeprefix("text = ")

@@ -11,9 +11,6 @@ from typing import TypeVar
 
 from vitpose.core.errors import InputError, UsageError, VitPoseError
 
-if sys.platform != "win32":
-    import fcntl
-
 T = TypeVar("T")
 
 
@@ -41,7 +38,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise _cannot_write(target, error) from error
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            _remove(temporary)
 
 
 def atomic_write_bytes(path: str | Path, data: bytes) -> None:
@@ -110,10 +107,13 @@ class GrowingFile:
             raise _cannot_write(target, error) from error
 
     def discard(self) -> None:
-        """Remove what was written; whatever stood at the path before is untouched."""
+        """Remove what was written; whatever stood at the path before is untouched.
+
+        Where that cannot be done, a hidden file stays: what went wrong before is what is to be heard of.
+        """
         with contextlib.suppress(OSError):
             self._file.close()
-        self.temporary.unlink(missing_ok=True)
+        _remove(self.temporary)
 
 
 @contextlib.contextmanager
@@ -131,13 +131,16 @@ def held_alone(path: Path, otherwise: str) -> Iterator[None]:
         UsageError: another process holds it.
         VitPoseError: the folder cannot be made or written to.
     """
-    # Without fcntl there is no lock here: a file that is only made exclusively would outlive a killed process, and
-    # then refuse the run that is to go on with its work.
-    descriptor = None if sys.platform == "win32" else _locked(path, otherwise)
+    descriptor = _locked(path, otherwise)
     try:
         yield
     finally:
-        if descriptor is not None:
+        if sys.platform == "win32":
+            # An open file cannot be removed there: when somebody else has opened it by now, it stays his.
+            _unlock(descriptor)
+            os.close(descriptor)
+            _remove(path)
+        else:
             # While the lock is held, so that the file somebody else locks now is never the one that is removed.
             path.unlink(missing_ok=True)
             os.close(descriptor)
@@ -151,18 +154,51 @@ def _locked(path: Path, otherwise: str) -> int:
             descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
         except OSError as error:
             raise VitPoseError(f"cannot write {path}: {error.strerror or error}") from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not _lock(descriptor):
             os.close(descriptor)
-            raise UsageError(otherwise) from error
-        except OSError:
-            # Some network file systems know no locks: the work is done without one, as it was before.
+            raise UsageError(otherwise)
+        if _is_at(descriptor, path):
             return descriptor
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(descriptor), path.stat()):
-                return descriptor
         os.close(descriptor)  # whoever held it before has removed it in the meantime
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock an open file for this process, without waiting, and return whether nobody else has.
+
+    Some network file systems know no locks: the work is done without one there.
+    """
+    taken = PermissionError if sys.platform == "win32" else BlockingIOError
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # the first byte, which need not be there
+        else:
+            import fcntl
+
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except taken:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Return whether an open file still has its name; Windows takes it from nobody who has the file open."""
+    try:
+        return sys.platform == "win32" or os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _unlock(descriptor: int) -> None:
+    """Give the first byte back on Windows, which else does so some time after the file was closed."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        with contextlib.suppress(OSError):  # it was never locked where the file system knows no locks
+            msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 
 
 def check_place(path: Path) -> None:
@@ -204,6 +240,12 @@ def _stage(target: Path) -> Path:
     temporary = target.parent / f".part-{secrets.token_hex(6)}{target.suffix}"
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     return temporary
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, if it is there and that can be done; Windows refuses while somebody has it open."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _commit(temporary: Path, target: Path) -> None:

@@ -7,8 +7,10 @@ first knows after one short request, and can tell the client to look at its cach
 import http.client
 import os
 import queue
+import ssl
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 from typing import Final
 
@@ -29,7 +31,10 @@ def is_offline() -> bool:
 def hub_is_reachable(patience_s: float = PATIENCE_S) -> bool:
     """Ask the hub for the header of its front page; any answer counts, also a refusal.
 
-    The hub is the one that ``HF_ENDPOINT`` names, and proxies are those of the environment.
+    The hub is the one that ``HF_ENDPOINT`` names, and proxies are those of the environment. Where this short request
+    cannot tell, the hub counts as reachable, and its client decides: when TLS fails, for the client brings certificates
+    of its own, and when the way goes through a proxy that Python's own client does not speak to (``ALL_PROXY``, SOCKS,
+    TLS to the proxy), which is not asked at all.
 
     Args:
         patience_s: wait no longer, whatever hangs: a name server, a proxy, or a firewall that swallows packets.
@@ -48,10 +53,25 @@ def hub_is_reachable(patience_s: float = PATIENCE_S) -> bool:
 def _answers(patience_s: float) -> bool:
     endpoint = os.environ.get("HF_ENDPOINT", "").strip() or _DEFAULT_ENDPOINT
     try:
+        if _behind_another_proxy(endpoint):
+            return True
         request = urllib.request.Request(endpoint, method="HEAD", headers={"User-Agent": f"vitpose/{__version__}"})
         urllib.request.urlopen(request, timeout=patience_s).close()
     except urllib.error.HTTPError as error:
         error.close()  # it holds the connection
-    except (OSError, http.client.HTTPException, ValueError):
-        return False
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        # ``urlopen`` wraps what goes wrong while it connects, and nothing that comes later.
+        return isinstance(error.reason if isinstance(error, urllib.error.URLError) else error, ssl.SSLError)
     return True
+
+
+def _behind_another_proxy(endpoint: str) -> bool:
+    """Return whether the way there goes through a proxy that ``urllib`` passes over or speaks to in the wrong way."""
+    address = urllib.parse.urlsplit(endpoint)
+    proxies = urllib.request.getproxies()
+    own = proxies.get(address.scheme, "")
+    proxy = own or proxies.get("all", "")
+    if not proxy or not address.hostname or urllib.request.proxy_bypass(address.hostname):
+        return False
+    kind = proxy.partition("://")[0].lower() if "://" in proxy else "http"
+    return not own or kind != "http"

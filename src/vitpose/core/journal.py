@@ -6,7 +6,6 @@ killed while it writes leaves half a line at the end; that line alone may be bro
 
 import json
 import logging
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,12 @@ from vitpose.core.poses import Poses
 from vitpose.core.skeleton import Skeleton
 
 _LOG = logging.getLogger(__name__)
+
+_MANY = 1 << 63
+"""No frame's number is as large, and every format can hold what is smaller."""
+
+_FOREVER_S = 1e300
+"""Whole numbers in JSON may be larger than any float."""
 
 _HINT = "give the results of a video, one line a frame (NAME.jsonl of `vitpose predict`)"
 
@@ -118,7 +123,7 @@ def _parsed(where: str, raw: bytes) -> JournalLine:
         return JournalLine(where, raw, None)
     try:
         plain = json.loads(raw, parse_constant=_refuse)
-    except ValueError as error:  # not JSON, or not UTF-8
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or nested without end
         if not raw.endswith(b"\n"):
             return JournalLine(where, raw, None)
         raise InputError(
@@ -136,9 +141,9 @@ def _check_frame(plain: Any, where: str) -> None:
     image = plain.get("image") if isinstance(plain, dict) else None
     found = image if isinstance(image, dict) else {}
     time_s, frame = found.get("time_s"), found.get("frame")
-    if not isinstance(time_s, (int, float)) or isinstance(time_s, bool) or not math.isfinite(time_s):
+    if not isinstance(time_s, (int, float)) or isinstance(time_s, bool) or not abs(time_s) < _FOREVER_S:
         raise InputError(f"{where}: no image.time_s: {_HINT}")
-    if not isinstance(frame, int) or isinstance(frame, bool) or frame < 0:
+    if not isinstance(frame, int) or isinstance(frame, bool) or not 0 <= frame < _MANY:
         raise InputError(f"{where}: no image.frame: {_HINT}")
     if not isinstance(plain.get("people"), list):
         raise InputError(f"{where}: no list of people: {_HINT}")

@@ -1,5 +1,6 @@
 """Results: boxes that were found and poses that were estimated. Frozen, typed, checked by shape."""
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -266,10 +267,12 @@ class Poses:
         Raises:
             InputError: another schema, or fields that are missing or of the wrong kind.
         """
-        if plain.get("schema") != SCHEMA:
-            raise InputError(f"{where}: schema is {plain.get('schema')!r}, this version reads {SCHEMA!r}")
         try:
-            people = plain["people"]
+            schema = _plain(plain, Mapping, "the document").get("schema")
+            if schema != SCHEMA:
+                raise InputError(f"{where}: schema is {schema!r}, this version reads {SCHEMA!r}")
+            people = _plain(plain["people"], list, "people")
+            threshold = _plain(plain["threshold"], int | float | list, "threshold")
             if skeleton is None:
                 skeleton = Skeleton.from_dict(plain["skeleton"], where=where)
             points = np.array([person["keypoints"] for person in people], np.float32).reshape(-1, len(skeleton), 3)
@@ -279,15 +282,15 @@ class Poses:
                 scores=points[..., 2],
                 boxes=np.array([person["box_xyxy"] for person in people], np.float32).reshape(-1, 4),
                 box_scores=np.array([person["box_score"] for person in people], np.float32),
-                labels=tuple(person["label"] for person in people),
+                labels=tuple(_plain(person["label"], str, "a label") for person in people),
                 track_ids=None if not ids or None in ids else np.array(ids, np.int64),
                 skeleton=skeleton,
                 image_size=Size(plain["image"]["height"], plain["image"]["width"]),
-                threshold=plain["threshold"],
+                threshold=np.array([*map(float, threshold)]) if isinstance(threshold, list) else float(threshold),
                 model=Provenance.from_dict(plain["model"]),
                 **{name: _of_everybody(people, name) for name in _IN_DOCUMENTS},
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, UsageError) as error:
             raise InputError(f"{where}: not a valid {SCHEMA} file: {error!r}") from error
 
     def to_coco_results(self, image_id: int | str, *, category_id: int | Mapping[str, int] = 1) -> list[dict[str, Any]]:
@@ -367,6 +370,12 @@ class Poses:
             }
         )
         return table
+
+
+def _plain(value: Any, kind: Any, what: str) -> Any:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{what} is {reprlib.repr(value)}")
+    return value
 
 
 def _of_everybody(people: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float32] | None:

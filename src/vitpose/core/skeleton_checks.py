@@ -2,6 +2,7 @@
 
 import math
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -27,8 +28,10 @@ class Problem(NamedTuple):
     place: Place
 
 
-def first_problem(plain: Mapping[str, Any]) -> Problem | None:
+def first_problem(plain: Any) -> Problem | None:
     """Return the first fault of a skeleton's plain data, or None: kinds of values first, then what they mean."""
+    if not isinstance(plain, Mapping):
+        return Problem(f"a skeleton must be a table, not {reprlib.repr(plain)}", ())
     return next(chain(_shape_problems(plain), _plain_problems(plain)), None)
 
 
@@ -176,8 +179,9 @@ def _table_problems(key: str, values: Any) -> Iterator[Problem]:
         yield Problem(f"{key} must be a table of numbers by keypoint name", (key,))
         return
     for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            yield Problem(f"{key} of {name!r} must be a number, not {value!r}", (key, name))
+        known = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not known or (isinstance(value, int) and value.bit_length() > 64):
+            yield Problem(f"{key} of {name!r} must be a number, not {reprlib.repr(value)}", (key, name))
 
 
 def _plain_problems(plain: Mapping[str, Any]) -> Iterator[Problem]:

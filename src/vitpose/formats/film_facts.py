@@ -1,5 +1,6 @@
 """What is known about a film before its files are written: one pass over the journal, in flat memory."""
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,9 @@ from vitpose.core.geometry import Size
 from vitpose.core.journal import JournalLine, journal_lines
 from vitpose.core.poses import Poses
 from vitpose.core.skeleton import Skeleton
+
+_MANY = 1 << 63
+"""Ids are kept in 64 bits."""
 
 
 class FilmFrame(NamedTuple):
@@ -103,6 +107,8 @@ class _Count:
         self.labels[str(person["label"])] = None
         self.fields.update(person)
         track_id = person["track_id"]
+        if track_id is not None and not -_MANY <= track_id < _MANY:
+            raise OverflowError(f"track_id {reprlib.repr(track_id)} has more than 64 bits")
         if track_id is None or track_id < 0:
             self.unclaimed += 1
         else:
@@ -113,20 +119,24 @@ def survey_film(journal: str | Path) -> FilmFacts:
     """Read a journal once and return what it holds; half a line at the end does not count.
 
     Raises:
-        InputError: the journal cannot be read, see ``journal_lines``, or its skeleton changes from frame to frame.
+        InputError: the journal cannot be read, see ``journal_lines``, a line is no document of poses, or its skeleton
+            is none, or changes from frame to frame.
     """
     count = _Count()
     first: JournalLine | None = None
     last: JournalLine | None = None
+    skeleton: Skeleton | None = None
     for line in journal_lines(journal):
         if line.plain is None:
             continue
         first, last = first or line, line
+        # Of the first, so that a broken one is not looked for in the second, from which it differs.
+        skeleton = skeleton or Skeleton.from_dict(line.document.get("skeleton", {}), where=line.where)
         if line.document.get("skeleton") != first.document.get("skeleton"):
             raise InputError(f"{line.where}: another skeleton than in the first frame; a film has one")
         try:
             count.add(line.document)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"{line.where}: not a document of poses: {error!r}") from error
     if first is None or last is None:
         return FilmFacts()
@@ -136,7 +146,7 @@ def survey_film(journal: str | Path) -> FilmFacts:
         first_s=first.time_s,
         last_s=last.time_s,
         first={key: value for key, value in first.document.items() if key != "people"},
-        skeleton=Skeleton.from_dict(first.document.get("skeleton", {}), where=first.where),
+        skeleton=skeleton,
         sizes=tuple(count.sizes),
         labels=tuple(count.labels),
         with_p_correct="p_correct" in count.fields,

@@ -4,6 +4,7 @@ Pictures of a run go to long tables, one row a keypoint. A film has one skeleton
 time: every keypoint gets columns of its own here, so that a column is a curve.
 """
 
+import contextlib
 import io
 import json
 from collections import Counter
@@ -72,10 +73,14 @@ class FilmParquetWriter:
             UsageError: two columns would have one name.
         """
         self._rows = _Rows(facts)
-        self._file = GrowingFile(path)
         parquet = require("pyarrow.parquet", "all", "writing Parquet")
         schema = self._rows.schema.with_metadata(_metadata(facts))
-        self._writer: Any = self._file.guard(parquet.ParquetWriter, str(self._file.temporary), schema)
+        self._file = GrowingFile(path)
+        try:
+            self._writer: Any = self._file.guard(parquet.ParquetWriter, str(self._file.temporary), schema)
+        except BaseException:
+            self._file.discard()
+            raise
 
     def add(self, frame: FilmFrame) -> None:
         """Append one row a person; a frame without people adds none."""
@@ -91,6 +96,10 @@ class FilmParquetWriter:
 
     def discard(self) -> None:
         """Remove what is not finished."""
+        # First, because Windows removes no file that is open. It would end the table, and may fail at that as at the
+        # rows before, which is known already.
+        with contextlib.suppress(Exception):
+            self._writer.close()
         self._file.discard()
 
 

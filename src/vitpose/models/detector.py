@@ -19,11 +19,14 @@ from vitpose.core.geometry import Size
 from vitpose.models.convolutions import ConvUnit, initialize_convolutions, stage
 from vitpose.models.feedforward import FeedForward
 from vitpose.models.mae import sine_positions
-from vitpose.models.variants import Attention
+from vitpose.models.variants import Attention, check_type, check_whole
 from vitpose.models.vit import Block
 
 STRIDES = (8, 16, 32)
 """Distance of neighbouring cells of the three maps in pixels."""
+
+_LONGEST_SIDE = 8192
+"""Positions are made for the whole side, in memory, before a single weight is read."""
 
 _RARE = -4.6
 """First answer of every cell: one in a hundred has a person (Lin et al. 2017, focal loss)."""
@@ -55,10 +58,17 @@ class DetectorSpec:
         """Refuse a spec no network can be built from.
 
         Raises:
-            UsageError: sizes that are not positive or do not divide.
+            UsageError: sizes that are not whole and positive or do not divide, or a name that is no text.
         """
-        if len(self.widths) != 4 or len(self.depths) != 4 or min(*self.widths, self.neck, self.heads) < 1:
-            raise UsageError("a detector needs four widths, four depths and sizes of at least 1")
+        check_type("name of a detector", self.name, str, "text")
+        for what, numbers, least in (("widths", self.widths, 2), ("depths", self.depths, 0)):
+            if not isinstance(numbers, tuple) or len(numbers) != 4:
+                raise UsageError(f"a detector needs four {what}, not {numbers!r}")
+            named = {f"{what} at stride {stride}": one for stride, one in zip((4, 8, 16, 32), numbers, strict=True)}
+            check_whole("a detector", named, least=least)
+        check_whole("a detector", {"neck": self.neck, "heads": self.heads})
+        check_whole("a detector", {"blocks": self.blocks}, least=0)
+        check_whole("a detector", {"side": self.side}, most=_LONGEST_SIDE)
         if self.side < STRIDES[-1] or self.side % STRIDES[-1]:
             raise UsageError(f"the detector's side must be a multiple of {STRIDES[-1]}, not {self.side}")
         if self.widths[-1] % self.heads or self.widths[-1] % 4:
@@ -204,6 +214,8 @@ def _initialize(net: PersonNet) -> None:
         for out in outs:
             assert isinstance(out, nn.Conv2d)
             assert out.bias is not None
+            if out.weight.is_meta:  # nothing to fill, see ``initialize_convolutions``
+                continue
             nn.init.normal_(out.weight, std=0.01)
             nn.init.constant_(out.bias, bias)
 

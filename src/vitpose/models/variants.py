@@ -5,6 +5,7 @@ is ever guessed. Sources: Xu et al. 2022 (ViTPose, arXiv 2204.12484) and Xu et a
 the numbers were checked against the configurations and weights of the original release.
 """
 
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from types import MappingProxyType
@@ -17,6 +18,37 @@ AttentionKind = Literal["full", "window", "shifted", "pooled", "shifted+pooled"]
 HeadKind = Literal["classic", "simple"]
 MapKind = Literal["heatmaps", "places"]
 StemKind = Literal["patches", "convolutions"]
+
+LARGEST: Final = 1 << 16
+"""No number in a spec may be larger: no model comes near, and PyTorch can still say how large its tensors would be."""
+
+
+def check_whole(what: str, numbers: Mapping[str, object], *, least: int = 1, most: int = LARGEST) -> None:
+    """Refuse sizes that are not whole numbers, or that no model has; specs are read from files that anybody wrote.
+
+    Raises:
+        UsageError: one is something else; it is named.
+    """
+    for name, value in numbers.items():
+        if type(value) is not int or not least <= value <= most:
+            raise UsageError(
+                f"{name} of {what} must be a whole number from {least} to {most}, not {reprlib.repr(value)}"
+            )
+
+
+def check_type(what: str, value: object, kind: type, called: str) -> None:
+    """Refuse a value of a spec that is of another kind.
+
+    Raises:
+        UsageError: it is.
+    """
+    if not isinstance(value, kind):
+        raise UsageError(f"{what} must be {called}, not {reprlib.repr(value)}")
+
+
+def _check_share(what: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise UsageError(f"{what} must be a number from 0 to below 1, not {reprlib.repr(value)}")
 
 
 def _check_choice(what: str, value: str, options: tuple[str, ...]) -> None:
@@ -41,11 +73,12 @@ class Attention:
         """Refuse what no block can do.
 
         Raises:
-            UsageError: an unknown kind, or a window without tokens.
+            UsageError: an unknown kind, or a window that is not so many whole tokens high and wide.
         """
         _check_choice("attention kind", self.kind, get_args(AttentionKind))
-        if len(self.window) != 2 or min(self.window) < 1:
-            raise UsageError(f"an attention window needs a height and a width of at least 1, not {tuple(self.window)}")
+        if len(self.window) != 2:
+            raise UsageError(f"an attention window needs a height and a width, not {tuple(self.window)}")
+        check_whole("an attention window", {"height": self.window[0], "width": self.window[1]})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,21 +121,25 @@ class BackboneSpec:
         """Refuse a spec no model can be built from.
 
         Raises:
-            UsageError: sizes that are not positive or do not divide, or an attention list of the wrong length.
+            UsageError: sizes that are not whole and positive or do not divide, shares that are not in 0..1, or an
+                attention list of the wrong length.
         """
-        if min(self.width, self.depth, self.heads) < 1 or self.patch < 4 or not 0 <= self.drop_path < 1:
-            raise UsageError(
-                f"a backbone needs width, depth and heads of at least 1, a patch of at least 4 and a drop_path of at "
-                f"least 0 and below 1, not {self.width}, {self.depth}, {self.heads}, {self.patch} and {self.drop_path}"
-            )
+        needed = {"width": self.width, "depth": self.depth, "heads": self.heads, "stride": self.stride}
+        check_whole("a backbone", needed)
+        check_whole("a backbone", {"patch": self.patch}, least=4)
+        optional = {"hidden": self.hidden, "experts": self.experts, "expert_width": self.expert_width}
+        check_whole("a backbone", optional, least=0)
+        _check_share("drop_path of a backbone", self.drop_path)
+        _check_share("norm_eps of a backbone", self.norm_eps)
         if self.width % self.heads:
             raise UsageError(f"width {self.width} is not a multiple of heads {self.heads}")
         if self.stride not in (self.patch, self.patch / 2):
             raise UsageError(f"stride must be {self.patch} or half of it, not {self.stride}")
         _check_choice("stem", self.stem, get_args(StemKind))
         depths = self.stem_depths
-        if not isinstance(depths, tuple) or len(depths) != 3 or any(type(one) is not int or one < 0 for one in depths):
-            raise UsageError(f"stem_depths is a tuple of three numbers of residual units, not {depths!r}")
+        whole = isinstance(depths, tuple) and all(type(one) is int and 0 <= one <= LARGEST for one in depths)
+        if not whole or len(depths) != 3:
+            raise UsageError(f"stem_depths is a tuple of three numbers of residual units, not {reprlib.repr(depths)}")
         if self.stem == "convolutions" and ((self.patch, self.stride) != (16, 16) or self.width % 16):
             raise UsageError(
                 "a convolutional stem needs patches of 16 pixels, stride 16 and a width that is a multiple of 16, not "
@@ -160,13 +197,16 @@ class HeadSpec:
         """Refuse a head that cannot be built.
 
         Raises:
-            UsageError: an unknown kind, codec or kind of maps, or no keypoints.
+            UsageError: an unknown kind, codec or kind of maps, no keypoints, or a value of another type.
         """
+        check_type("dataset of a head", self.dataset, str, "text")
+        check_type("skeleton of a head", self.skeleton, str, "text")
+        check_type("square_box of a head", self.square_box, bool, "true or false")
         _check_choice("head kind", self.kind, get_args(HeadKind))
         _check_choice("codec", self.codec, get_args(Convention))
         _check_choice("kind of maps", self.maps, get_args(MapKind))
-        if min(self.keypoints, self.deconv_width) < 1:
-            raise UsageError(f"the head for {self.dataset!r} needs at least one keypoint and one channel")
+        check_whole("a head", {"keypoints": self.keypoints, "deconv_width": self.deconv_width})
+        check_whole("a head", {"expert": self.expert}, least=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,13 +229,16 @@ class ModelSpec:
         """Refuse a spec no model can be built from.
 
         Raises:
-            UsageError: no head, two heads for one dataset, an expert that is not there, or an odd input size.
+            UsageError: no head, two heads for one dataset, an expert that is not there, a name that is no text, or an
+                odd input size.
         """
+        check_type("name of a model", self.name, str, "text")
         datasets = [head.dataset for head in self.heads]
         if not datasets or len(set(datasets)) != len(datasets):
             raise UsageError(f"model {self.name!r} needs one head a dataset, and has {datasets}")
         if any(head.expert >= max(self.backbone.experts, 1) for head in self.heads):
             raise UsageError(f"model {self.name!r} has a head for an expert that is not there")
+        check_whole("the input size", {"height": self.input_size[0], "width": self.input_size[1]})
         patch = self.backbone.patch
         if any(side < patch or side % patch for side in self.input_size):
             raise UsageError(f"input size {tuple(self.input_size)} is not a multiple of the patch, {patch}")
@@ -252,7 +295,7 @@ class ModelSpec:
                 heads=tuple(HeadSpec(**head) for head in plain["heads"]),
                 input_size=Size(*plain["input_size"]),
             )
-        except (KeyError, TypeError, UsageError) as error:
+        except (KeyError, TypeError, ValueError, UsageError) as error:
             raise InputError(f"{where}: not a valid model spec: {error}") from error
 
 

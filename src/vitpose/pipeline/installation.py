@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import importlib.util
-import os
 import platform
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from vitpose.engines.compiled import check_compiler
 from vitpose.engines.files import cache_folder
 from vitpose.engines.processor import instructions, processor_name
 from vitpose.engines.threads import usable_cores
-from vitpose.weights.catalog import weights_cache
+from vitpose.weights.catalog import hub_cache, weights_cache
 
 EXTRAS = {
     "train": ("accelerate", "faster_coco_eval", "tensorboard", "scipy", "matplotlib"),
@@ -114,15 +113,12 @@ def _extra(extra: str) -> str:
 
 def _caches() -> dict[str, str]:
     """Say where what was downloaded or made is kept, and how large it is."""
-    hub = Path(os.environ.get("HF_HUB_CACHE") or _hub_home() / "hub").expanduser()
-    places = {"engines and choices": cache_folder(), "weights from addresses": weights_cache(), "weights from hub": hub}
+    places = {
+        "engines and choices": cache_folder(),
+        "weights from addresses": weights_cache(),
+        "weights from hub": hub_cache(),
+    }
     return {name: f"{path}, {_size(path)}" for name, path in places.items()}
-
-
-def _hub_home() -> Path:
-    """Return the hub client's folder, as its documentation says; the client takes its time to be imported."""
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("HF_HOME") or Path(cache) / "huggingface")
 
 
 def _size(folder: Path) -> str:

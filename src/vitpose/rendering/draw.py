@@ -1,16 +1,13 @@
 """Poses drawn on pictures: antialiased lines, dots, boxes and ids, to a fraction of a pixel."""
 
 import colorsys
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vitpose.core.errors import UsageError
 from vitpose.core.poses import Poses
 from vitpose.core.skeleton import Skeleton
 
@@ -93,23 +90,6 @@ def _rgb(color: str) -> Colour:
     return red, green, blue
 
 
-def draw_frame(
-    image: NDArray[np.uint8], poses: Poses, *, style: Style | None = None, trails: "Trails | None" = None
-) -> NDArray[np.uint8]:
-    """Return a copy of a film's frame with the poses on it, and behind them the trails of those that are tracked.
-
-    Args:
-        image: ``(height, width, 3)`` uint8 RGB.
-        poses: the people to draw, in that picture's pixels.
-        style: what to draw.
-        trails: where people were in the frames before; this frame is added to it.
-    """
-    if trails is not None:
-        trails.add(poses)
-        image = trails.draw(image, _line_widths(poses, (style or Style()).scale))
-    return draw_poses(image, poses, style)
-
-
 def track_color(track_id: int) -> str:
     """Return the colour of a track as ``"#RRGGBB"``, the same in every frame and every film; grey without id (-1)."""
     if track_id < 0:
@@ -117,62 +97,6 @@ def track_color(track_id: int) -> str:
     value = (1.0, 0.8, 0.9)[track_id % 3]
     red, green, blue = colorsys.hsv_to_rgb(track_id * _TURN % 1, 0.75, value)
     return f"#{round(255 * red):02X}{round(255 * green):02X}{round(255 * blue):02X}"
-
-
-class Trails:
-    """Where tracked people were in the last frames. Memory is bounded by that number of frames.
-
-    What is drawn depends on those frames alone: a run that goes on in the middle of a film adds as many frames before
-    its first, and draws the same.
-    """
-
-    def __init__(self, frames: int = 30, keypoints: Sequence[str] = ()) -> None:
-        """Begin without a past.
-
-        Args:
-            frames: how many frames a trail is long, the present one included.
-            keypoints: names of those that leave a trail; without names the middle of the box does.
-
-        Raises:
-            UsageError: fewer than two frames.
-        """
-        if frames < 2:
-            raise UsageError(f"a trail needs at least 2 frames, not {frames}")
-        self.frames = frames
-        self._keypoints = tuple(keypoints)
-        self._past: deque[dict[int, NDArray[np.float32]]] = deque(maxlen=frames)
-
-    def add(self, poses: Poses) -> None:
-        """Take in the next frame. Keypoints below the threshold interrupt their trail.
-
-        Raises:
-            UsageError: the skeleton lacks one of the keypoints.
-        """
-        chosen = [poses.skeleton.index(name) for name in self._keypoints]
-        points = np.where(poses.visible[:, chosen, None], poses.xy[:, chosen], np.nan)
-        if not self._keypoints:
-            points = ((poses.boxes[:, :2] + poses.boxes[:, 2:]) / 2)[:, None]
-        ids = [] if poses.track_ids is None else poses.track_ids.tolist()
-        self._past.append({track: where for track, where in zip(ids, points, strict=False) if track >= 0})
-
-    def draw(self, image: NDArray[np.uint8], widths: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return a copy of ``image`` with the trails of the people in the last frame that was added.
-
-        Args:
-            image: ``(height, width, 3)`` uint8 RGB.
-            widths: of the lines of the people in that frame; trails are as wide as the widest of them at most.
-        """
-        drawn = np.array(image)
-        now = self._past[-1] if self._past else {}
-        width = int(np.median(widths)) if len(widths) else 1
-        steps = list(enumerate(pairwise(self._past), start=self.frames - len(self._past)))
-        for track in now:
-            color = _rgb(track_color(track))
-            for age, (before, after) in steps:
-                if track in before and track in after:
-                    thickness = max(round(width * (age + 1) / self.frames), 1)
-                    _lines(drawn, before[track], after[track], color, thickness)
-        return drawn
 
 
 def _lines(image: NDArray[np.uint8], start: Points, end: Points, color: Colour, thickness: int) -> None:

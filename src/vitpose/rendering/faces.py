@@ -4,8 +4,9 @@ A face that is missed is worse than a wall that is hidden. So a head's size is t
 where the keypoints of the face itself are in doubt, the place is guessed from the rest of the body and covered besides.
 """
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -17,32 +18,37 @@ from numpy.typing import NDArray
 from vitpose.core.poses import Poses
 from vitpose.core.skeleton import Skeleton
 
+log = logging.getLogger(__name__)
+
 Floats = NDArray[np.float64]
 Ellipse: TypeAlias = tuple[float, float, float, float]
 
-# Part of the body by the keypoint's name, in lower case, without its side.
+# Part of the body by the words of the keypoint's name, in lower case and in one, without its side.
 _PARTS = {
+    **dict.fromkeys(("face", "mouth", "lip", "lips", "upperlip", "lowerlip", "cheek", "eyebrow", "nostril"), "face"),
     "eye": "eye",
+    "pupil": "eye",
     "ear": "ear",
     "earbase": "ear",
     "nose": "nose",
-    "head": "top",
-    "head_top": "top",
-    "top_head": "top",
-    "neck": "neck",
-    "upper_neck": "neck",
-    "head_bottom": "neck",
-    "throat": "neck",
+    **dict.fromkeys(("head", "headtop", "tophead", "forehead"), "top"),
+    **dict.fromkeys(("neck", "upperneck", "neckbase", "baseneck", "headbottom", "throat", "chin", "jaw"), "neck"),
     "shoulder": "shoulder",
     "hip": "hip",
+    "midhip": "hip",
     "elbow": "elbow",
     "wrist": "wrist",
     "knee": "knee",
     "ankle": "ankle",
 }
 _HEAD_PARTS = ("face", "eye", "ear", "nose", "top", "neck")
-_FACE_POINT = re.compile(r"(face|kpt)-\d+")
-_SIDE = re.compile(r"(left|right|l|r)_")
+_FACE_POINT = re.compile(r"(face|kpt)-\d+", re.IGNORECASE)
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+")
+"""Words of a name, whatever separates them: a mark, a number, or a capital letter as in ``LeftEye`` and ``LEye``."""
+_UNIMPORTANT = frozenset({"inner", "outer", "corner", "center", "centre", "middle", "tip", "end", "joint", "of", "the"})
+"""Words that say where on a part of the body a keypoint lies."""
+_SIDES = {"left": "l", "right": "r", "l": "l", "r": "r"}
+_FINGERS = ("thumb", "finger", "forefinger", "pinky")
 
 _LENGTHS_MM = {
     ("eye", "eye"): 63,
@@ -68,6 +74,8 @@ too small, and the largest of them is the best."""
 
 _HEAD_MM, _MARGIN_MM = 135, 50
 """Radius of a disc about the middle of a face that covers it, and from a face's outermost keypoint to the rim."""
+_TRUSTED = 0.3
+"""Least score of a keypoint that a face is hidden by, however low the threshold is at which keypoints are shown."""
 _BODY_MM = 2000
 """Longest side of a whole person's box, arms raised."""
 _RISE_MM, _GUESSED_MM = 180, 300
@@ -83,10 +91,11 @@ _ANIMAL_LABELS = frozenset({"bird", "cat", "dog", "horse", "sheep", "cow", "elep
 def face_regions(poses: Poses, *, animals: bool = False) -> Floats:
     """Return ellipses that together cover the faces of everybody in a picture.
 
-    From a face's own keypoints at or above the threshold: eyes, ears, nose, the points of a face skeleton, the top of
-    the head and the neck. Where fewer than two are, also where the others of them seem to be, and above the shoulders
-    or, without those, the top of the box. So everybody has at least one ellipse, people seen from behind too. A
-    skeleton without head and shoulders, a hand's, has none.
+    From a face's own keypoints at or above the threshold and a score of 0.3: eyes, ears, nose, the points of a face
+    skeleton, the top of the head and the neck. Where fewer than two are, also where the others of them seem to be, and
+    above the shoulders or, without those, the top of the box. So everybody has at least one ellipse, people seen from
+    behind too. Keypoints are known by their English names, however these are written. A skeleton that names neither
+    head nor shoulders has the top of the box, and that is logged once; a hand's has nothing.
 
     Args:
         poses: the people, in picture pixels.
@@ -96,17 +105,28 @@ def face_regions(poses: Poses, *, animals: bool = False) -> Floats:
         ``(regions, 4)``: x and y of the centre and the two radii, in picture pixels; at least 1.5 pixels.
     """
     layout = _layout(poses.skeleton)
-    if not {*_HEAD_PARTS, "shoulder"} & set(layout.parts):
-        return np.zeros((0, 4))
     found: list[Ellipse] = []
-    for person in range(len(poses)):
+    for person in () if layout.hand else range(len(poses)):
         beast = poses.skeleton.name in _ANIMAL_SKELETONS or poses.labels[person] in _ANIMAL_LABELS
         if animals or not beast:
-            seen = poses.visible[person] & np.isfinite(poses.xy[person]).all(axis=-1)
+            if not layout.has_head:
+                _warn(poses.skeleton)
+            sure = poses.visible[person] & (poses.scores[person] >= _TRUSTED)
+            seen = sure & np.isfinite(poses.xy[person]).all(axis=-1)
             found += _person(poses.xy[person].astype(float), seen, poses.boxes[person].astype(float), layout)
     regions = np.array(found, dtype=float).reshape(-1, 4)
     regions[:, 2:] = np.maximum(regions[:, 2:], 1.5)
     return regions
+
+
+@cache
+def _warn(skeleton: Skeleton) -> None:
+    """Say, once a skeleton, that faces are hidden by guess."""
+    log.warning(
+        "skeleton %r names no part of a head and no shoulder in English (left_eye, nose, right_shoulder), so it is"
+        " unknown where faces are: the top of everybody's box is hidden; look at what is written before passing it on",
+        skeleton.name,
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,24 +138,31 @@ class _Layout:
         head: positions of those on the head.
         pairs: ``(pairs, 2)`` positions of keypoints whose distance is known.
         lengths_mm: ``(pairs,)``.
+        hand: it is a hand's.
     """
 
     parts: Mapping[str, NDArray[np.int64]]
     head: NDArray[np.int64]
     pairs: NDArray[np.int64]
     lengths_mm: Floats
+    hand: bool
+
+    @property
+    def has_head(self) -> bool:
+        """Whether it says anything of where heads are."""
+        return not {*_HEAD_PARTS, "shoulder"}.isdisjoint(self.parts)
 
 
 @cache
 def _layout(skeleton: Skeleton) -> _Layout:
     part_of: dict[int, str] = {}
     side_of: dict[int, str] = {}
+    known = frozenset("".join(_words(name)) for name in skeleton.keypoints)
     for index, name in enumerate(skeleton.keypoints):
-        side = _SIDE.match(name.lower())
-        plain = name.lower()[side.end() :] if side else name.lower()
-        part = "face" if _FACE_POINT.fullmatch(plain) else _PARTS.get(plain)
+        side, plain = _split(_words(name), known)
+        part = "face" if _FACE_POINT.fullmatch(name) else _PARTS.get(plain)
         if part is not None:
-            part_of[index], side_of[index] = part, side.group()[:1] if side else ""
+            part_of[index], side_of[index] = part, side
     pairs = []
     for i, j in combinations(part_of, 2):
         a, b = sorted((part_of[i], part_of[j]))
@@ -145,7 +172,34 @@ def _layout(skeleton: Skeleton) -> _Layout:
     table = np.array(pairs, dtype=np.int64).reshape(-1, 3)
     parts = {part: np.array([i for i in part_of if part_of[i] == part]) for part in part_of.values()}
     head = np.array([i for i in part_of if part_of[i] in {*_HEAD_PARTS} - {"neck"}], dtype=np.int64)
-    return _Layout(parts, head, table[:, :2], table[:, 2].astype(float))
+    fingers = any(word in _FINGERS for name in skeleton.keypoints for word in _words(name))
+    return _Layout(parts, head, table[:, :2], table[:, 2].astype(float), fingers and parts.keys() <= {"wrist"})
+
+
+def _words(name: str) -> list[str]:
+    return [word.casefold() for word in _WORD.findall(name)]
+
+
+def _split(words: Sequence[str], known: frozenset[str]) -> tuple[str, str]:
+    """Return the side, ``l``, ``r`` or nothing, and what the rest of a name says, in one word.
+
+    Args:
+        words: of the name.
+        known: all names of the skeleton, each in one word: ``lear`` is an ear where ``rear`` is another keypoint.
+    """
+    side = next((_SIDES[word] for word in words if word in _SIDES), "")
+    plain = "".join(word for word in words if word not in _SIDES and word not in _UNIMPORTANT)
+    if side:
+        return side, plain
+    for word in ("left", "right"):
+        bare = plain.removeprefix(word) if plain.startswith(word) else plain.removesuffix(word)
+        if bare in _PARTS:
+            return (_SIDES[word] if bare != plain else ""), bare
+    for letter, other in ("lr", "rl"):
+        for bare, partner in ((plain[1:], other + plain[1:]), (plain[:-1], plain[:-1] + other)):
+            if bare in _PARTS and plain in (letter + bare, bare + letter) and partner in known:
+                return letter, bare
+    return "", plain
 
 
 def _person(xy: Floats, seen: NDArray[np.bool_], box: Floats, layout: _Layout) -> list[Ellipse]:

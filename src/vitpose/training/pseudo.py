@@ -1,5 +1,6 @@
 """Labels that a model makes for pictures nobody has labelled, kept only where it is sure and agrees with itself."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +15,10 @@ from vitpose.core.poses import Boxes, Poses
 from vitpose.data.coco_writer import write_coco
 from vitpose.data.records import AREA_OF_BOX, ImageEntry, LabelledSet, PersonRecord
 from vitpose.media.images import read_image
-from vitpose.media.sources import expand_sources
+from vitpose.media.sources import Source, expand_sources, shown
 from vitpose.pipeline.estimator import IMAGES_IN_FLIGHT, PIXELS_IN_FLIGHT, PoseEstimator
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,46 +53,71 @@ def make_labels(
     Every picture is estimated twice, as it is and mirrored; a keypoint counts where both are sure and agree. The
     others stay unlabelled, so that nothing is learned from them.
 
+    A KeyboardInterrupt, whenever it comes, writes the labels of the pictures that are done, if there are any, and goes
+    on its way.
+
     Args:
         estimator: a trained model with a detector.
-        sources: pictures and folders on this disk; videos in them are left out.
+        sources: pictures and folders on this disk; of films in folders only their number is logged.
         out: the COCO file; pictures below its folder are named relative to it.
         trust: what is kept.
         recursive: take sub-folders too.
-        passed_over: told about a picture that is missing or cannot be read, which then does not stop the others.
+        passed_over: told about a source that is missing, is a film or cannot be read, which then does not stop the
+            others.
         looked_at: told after every few pictures how many are done, and of how many.
 
     Raises:
-        InputError: no pictures, none that can be read, or one cannot be read and nobody wants to be told.
+        InputError: no pictures, none that can be read, or one cannot be read or is a film and nobody wants to be told.
         UsageError: the estimator has no detector, or a picture is on the web.
     """
     rule = trust or Trust()
     paths = _pictures(sources, recursive, passed_over)
-    records: list[PersonRecord] = []
-    images: list[ImageEntry] = []
-    for done, chunk in _read(paths, passed_over):
-        pictures = [picture for _, picture in chunk]
-        straight = estimator.estimate(pictures)
-        boxes = [
-            Boxes(mirror_boxes(poses.boxes, picture.shape[1]))
-            for poses, picture in zip(straight, pictures, strict=True)
-        ]
-        mirrored = estimator.estimate([np.ascontiguousarray(picture[:, ::-1]) for picture in pictures], boxes)
-        for (path, picture), poses, mirror in zip(chunk, straight, mirrored, strict=True):
-            images.append(ImageEntry(len(images) + 1, path, Size(*picture.shape[:2])))
-            trusted = agreement(poses, mirror, picture.shape[1], rule)
-            records += _people(poses, trusted, images[-1], rule, first=len(records) + 1)
-        if looked_at is not None:
-            looked_at(done, len(paths))
-    if not images:
-        raise InputError(f"none of the {len(paths)} pictures can be read")
+    # One entry a picture, so that an interruption finds whole pictures.
+    finished: list[tuple[ImageEntry, list[PersonRecord]]] = []
+    try:
+        for done, chunk in _read(paths, passed_over):
+            _label(estimator, chunk, rule, finished)
+            if looked_at is not None:
+                looked_at(done, len(paths))
+        return _written(finished, estimator, Path(out), len(paths))
+    except KeyboardInterrupt:
+        if finished:
+            _written(finished, estimator, Path(out), len(paths))
+        raise
+
+
+def _label(
+    estimator: PoseEstimator,
+    chunk: Sequence[tuple[Path, NDArray[np.uint8]]],
+    trust: Trust,
+    finished: list[tuple[ImageEntry, list[PersonRecord]]],
+) -> None:
+    """Add the pictures of a chunk, each with its people, to those that are finished."""
+    pictures = [picture for _, picture in chunk]
+    straight = estimator.estimate(pictures)
+    boxes = [
+        Boxes(mirror_boxes(poses.boxes, picture.shape[1])) for poses, picture in zip(straight, pictures, strict=True)
+    ]
+    mirrored = estimator.estimate([np.ascontiguousarray(picture[:, ::-1]) for picture in pictures], boxes)
+    for (path, picture), poses, mirror in zip(chunk, straight, mirrored, strict=True):
+        entry = ImageEntry(len(finished) + 1, path, Size(*picture.shape[:2]))
+        trusted = agreement(poses, mirror, picture.shape[1], trust)
+        finished.append((entry, _people(poses, trusted, entry, trust)))
+
+
+def _written(
+    finished: Sequence[tuple[ImageEntry, list[PersonRecord]]], estimator: PoseEstimator, out: Path, pictures: int
+) -> LabelledSet:
+    if not finished:
+        raise InputError(f"none of the {pictures} pictures can be read")
+    people = (record for _, records in finished for record in records)
     made = LabelledSet(
-        name=Path(out).stem,
+        name=out.stem,
         skeleton=estimator.skeleton,
-        records=tuple(records),
-        images=tuple(images),
-        source=Path(out),
-        images_dir=Path(out).parent.absolute(),
+        records=tuple(replace(record, annotation_id=number) for number, record in enumerate(people, 1)),
+        images=tuple(entry for entry, _ in finished),
+        source=out,
+        images_dir=out.parent.absolute(),
     )
     write_coco(made, out)
     return made
@@ -98,22 +126,40 @@ def make_labels(
 def _pictures(
     sources: Sequence[str | Path],
     recursive: bool,
-    missing: Callable[[str, InputError], None] | None,
+    passed_over: Callable[[str, InputError], None] | None,
 ) -> list[Path]:
     """Return the pictures that sources stand for.
 
     Raises:
-        InputError: a source is missing, or there is no picture among them.
+        InputError: a source is missing or a film, and nobody wants to be told, or there is no picture among them.
         UsageError: a picture is on the web.
     """
-    found = expand_sources(list(map(str, sources)), recursive=recursive, missing=missing)
+    found = expand_sources(list(map(str, sources)), recursive=recursive, missing=passed_over)
     for one in found:
         if one.kind == "url":
             raise UsageError(f"{one.location} is on the web: labels name files, so fetch the picture first")
+    _tell_films(sources, [one for one in found if one.kind != "image"], passed_over)
     paths = [Path(one.location).absolute() for one in found if one.kind == "image"]
     if not paths:
         raise InputError(f"there are no pictures in {', '.join(map(str, sources))}")
     return paths
+
+
+def _tell_films(
+    sources: Sequence[str | Path], films: Sequence[Source], passed_over: Callable[[str, InputError], None] | None
+) -> None:
+    """Say which sources are films: one that was named is a failure, one that merely lies in a folder is none."""
+    named = {Path(source) for source in sources}
+    beside = [film for film in films if film.kind == "video" and Path(film.location) not in named]
+    for film in films:
+        if film not in beside:
+            where = shown(film.location)
+            error = InputError(f"{where} is a film, and labels are made for pictures: take pictures out of it first")
+            if passed_over is None:
+                raise error
+            passed_over(where, error)
+    if beside:
+        log.warning("films among the pictures are passed over: %d, %s first", len(beside), shown(beside[0].location))
 
 
 def _read(
@@ -139,10 +185,8 @@ def _read(
         yield len(paths), chunk
 
 
-def _people(
-    poses: Poses, trusted: NDArray[np.bool_], entry: ImageEntry, trust: Trust, *, first: int
-) -> list[PersonRecord]:
-    """Return who is kept of the people in a picture, numbered from ``first``."""
+def _people(poses: Poses, trusted: NDArray[np.bool_], entry: ImageEntry, trust: Trust) -> list[PersonRecord]:
+    """Return who is kept of the people in a picture; they are numbered when all are known."""
     records: list[PersonRecord] = []
     for person, keep in enumerate(trusted):
         if keep.sum() < trust.keypoints or poses.box_scores[person] < trust.box_score:
@@ -152,7 +196,7 @@ def _people(
             PersonRecord(
                 image=entry.path,
                 image_id=entry.id,
-                annotation_id=first + len(records),
+                annotation_id=0,
                 box=box,
                 keypoints=points,
                 visibility=visibility,

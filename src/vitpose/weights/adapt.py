@@ -4,15 +4,16 @@ Strict in both directions: a tensor that is missing, not expected or of another 
 left out on purpose stands in ``keymaps.IGNORED`` and is reported.
 """
 
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vitpose.core.errors import WeightsError
+from vitpose.core.errors import UsageError, WeightsError
 from vitpose.core.geometry import Size
 from vitpose.models.pose import VitPose
 from vitpose.models.variants import BackboneSpec, ModelSpec
@@ -37,6 +38,50 @@ def expected_shapes(spec: ModelSpec) -> dict[str, Shape]:
         return {name: tuple(value.shape) for name, value in VitPose(spec).state_dict().items()}
 
 
+def check_parts(parts: Mapping[str, int], tensors: int, where: str) -> None:
+    """Refuse a description of more parts than the file has tensors, before anything is made for each of them.
+
+    Args:
+        parts: how many of what it is said to hold; each part has a tensor at least.
+        tensors: how many it holds.
+        where: the file, for the message.
+
+    Raises:
+        WeightsError: there are more.
+    """
+    for what, number in parts.items():
+        if number > tensors:
+            raise WeightsError(
+                f"{where} is said to have {number} {what}, and has only {tensors} tensors: it is damaged; get it again"
+            )
+
+
+def check_model_parts(spec: ModelSpec, tensors: int, where: str) -> None:
+    """Do so for the parts of a model.
+
+    Raises:
+        WeightsError: see ``check_parts``.
+    """
+    backbone = spec.backbone
+    units = sum(backbone.stem_depths) if backbone.stem == "convolutions" else 0
+    experts = backbone.depth * backbone.experts
+    parts = {"blocks": backbone.depth, "experts": experts, "units": units, "heads": len(spec.heads)}
+    check_parts(parts, tensors, where)
+
+
+@contextlib.contextmanager
+def said_by(where: str) -> Iterator[None]:
+    """Take a spec that no model can be built from for the fault of the file that holds it, not for the caller's.
+
+    Raises:
+        WeightsError: in place of ``UsageError``.
+    """
+    try:
+        yield
+    except UsageError as error:
+        raise WeightsError(f"{where} holds no model that can be built: {error}; get it again") from error
+
+
 def to_ours(
     tensors: Mapping[str, Tensor],
     layout: Layout,
@@ -59,6 +104,7 @@ def to_ours(
     Raises:
         WeightsError: keys are missing or not expected, shapes differ, or values are not finite.
     """
+    check_model_parts(spec, len(tensors), where)
     table = rows(layout, spec)
     shapes = expected_shapes(spec)
     known = {name for row in table for name in row.theirs}

@@ -4,14 +4,19 @@ import os
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Final
 
 from vitpose.core.errors import UsageError, nearest
 from vitpose.weights.catalog_file import read_catalog
 from vitpose.weights.rows import CheckpointRow
 
 __all__ = [
-    "CheckpointRow", "find_model", "hub_file_on_disk", "is_on_disk", "list_models", "packaged_file", "weights_cache",
+    "PACKAGED_NAME", "CheckpointRow", "find_model", "hub_cache", "hub_file_on_disk", "is_on_disk", "list_models",
+    "packaged_file", "weights_cache",
 ]  # fmt: skip
+
+PACKAGED_NAME: Final = "embedded"
+"""The word for the checkpoint that comes with the package, whatever else is there."""
 
 
 def list_models() -> tuple[CheckpointRow, ...]:
@@ -53,10 +58,13 @@ def is_on_disk(row: CheckpointRow) -> Path | None:
 
 
 def hub_file_on_disk(repo: str, filename: str) -> Path | None:
-    """Return a file of a hub repository if it is in the hub's cache; never the network."""
+    """Return a file of a hub repository if it is in the hub's cache; never the network.
+
+    The cache is the one the hub's client downloads into, which reads its variables when it is first imported.
+    """
     from huggingface_hub import try_to_load_from_cache
 
-    cached = try_to_load_from_cache(repo, filename, cache_dir=_hub_cache())
+    cached = try_to_load_from_cache(repo, filename, cache_dir=hub_cache())
     return Path(cached) if isinstance(cached, str) else None
 
 
@@ -80,16 +88,15 @@ def _packaged_folder() -> Path:
     return Path(str(resources.files("vitpose").joinpath("weights", "embedded")))
 
 
+def hub_cache() -> Path:
+    """Return the folder the hub's client downloads into."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
 def _user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-
-
-def _hub_cache() -> Path:
-    """Return the hub's cache folder, from the variables as they are now and not when the library was imported."""
-    if chosen := os.environ.get("HF_HUB_CACHE"):
-        return Path(chosen).expanduser()
-    home = os.environ.get("HF_HOME")
-    return (Path(home).expanduser() if home else _user_cache() / "huggingface") / "hub"
 
 
 @cache

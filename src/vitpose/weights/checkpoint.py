@@ -20,13 +20,24 @@ from vitpose.core.files import atomic_path
 from vitpose.core.skeleton import Skeleton
 from vitpose.models.pose import VitPose
 from vitpose.models.variants import ModelSpec
-from vitpose.weights.adapt import check_finite, check_same, check_types, expected_shapes, shapes_of
+from vitpose.weights.adapt import (
+    check_finite,
+    check_model_parts,
+    check_same,
+    check_types,
+    expected_shapes,
+    said_by,
+    shapes_of,
+)
 from vitpose.weights.formats import RawWeights
 from vitpose.weights.storage import to_half
 
 SCHEMA: Final = "vitpose-checkpoint"
 VERSION: Final = 1
 ENTRY: Final = "vitpose"
+
+DAMAGE: Final = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, InputError)
+"""What a description that is not what it should be may raise while it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +132,7 @@ def parse_checkpoint(raw: RawWeights) -> Checkpoint:
             for dataset, skeleton in plain["skeletons"].items()
         }
         metadata = dict(plain["metadata"])
-    except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
+    except DAMAGE as error:
         raise WeightsError(f"the description in {where} is damaged ({error}); get the file again") from error
     _check(raw, spec, skeletons)
     state = {
@@ -136,5 +147,8 @@ def _check(raw: RawWeights, spec: ModelSpec, skeletons: Mapping[str, Skeleton]) 
     for head in spec.heads:
         if head.dataset not in skeletons or len(skeletons[head.dataset]) != head.keypoints:
             raise WeightsError(f"{where} has no skeleton of {head.keypoints} keypoints for its head {head.dataset}")
-    check_same(shapes_of(raw.tensors), expected_shapes(spec), where)
+    check_model_parts(spec, len(raw.tensors), where)
+    with said_by(where):
+        expected = expected_shapes(spec)
+    check_same(shapes_of(raw.tensors), expected, where)
     check_types(raw.tensors, where)

@@ -12,6 +12,7 @@ from vitpose.weights.load import LoadedModel, load_model
 
 Target = Literal["vitpose", "huggingface"]
 SUFFIX: Final = ".safetensors"
+_FROM: Final = "converted_from"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,12 +105,17 @@ def _checked_path(out: str | Path, to: str) -> Path:
 
 
 def _history(loaded: LoadedModel) -> dict[str, object]:
-    """Return where the weights came from, on top of what they already knew about themselves."""
-    history = {
+    """Return where the weights came from, on top of what they already knew about themselves.
+
+    ``converted_from`` says what was read; where that had been converted itself, its own is in it under the same name.
+    """
+    history: dict[str, object] = {
         "source": loaded.source,
         "name": loaded.name,
         "sha256": loaded.sha256,
         "assumptions": list(loaded.assumptions),
         "ignored": list(loaded.ignored),
     }
-    return {**loaded.metadata, "converted_from": history}
+    if _FROM in loaded.metadata:
+        history[_FROM] = loaded.metadata[_FROM]
+    return {**loaded.metadata, _FROM: history}

@@ -11,15 +11,16 @@ from functools import cache
 from typing import Final
 
 from vitpose.core.hub import hub_is_reachable, is_offline
-from vitpose.weights.catalog import find_model, hub_file_on_disk, is_on_disk, packaged_file
+from vitpose.weights.catalog import PACKAGED_NAME, find_model, hub_file_on_disk, is_on_disk, packaged_file
 from vitpose.weights.detector import PACKAGED
+from vitpose.weights.locate import names_path
 
 _LOGGER = logging.getLogger(__name__)
 
 AUTO: Final = "auto"
 """What a user writes, or leaves, to have something chosen."""
 
-EMBEDDED: Final = "embedded"
+EMBEDDED: Final = PACKAGED_NAME
 """The model, and the detector, that come with the package."""
 
 DEFAULT_MODEL: Final = "vitpose-b"
@@ -83,7 +84,10 @@ def choose_model(given: str, reachable: Callable[[], bool] = hub_is_reachable) -
         return Choice(given, "model")
     row, own = find_model(DEFAULT_MODEL), find_model(EMBEDDED)
     here = is_on_disk(row) is not None
-    return choose("model", DEFAULT_MODEL, on_disk=here, shipped=is_on_disk(own) is not None, reachable=reachable)
+    # A file or folder of the same name is not what is announced: another name of the same checkpoint passes it by.
+    names = (DEFAULT_MODEL, row.id, *row.aliases, row.repo)
+    published = next((name for name in names if name and not names_path(name)), DEFAULT_MODEL)
+    return choose("model", published, on_disk=here, shipped=is_on_disk(own) is not None, reachable=reachable)
 
 
 def choose_detector(

@@ -6,18 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
 from vitpose._version import __version__
-from vitpose.core.errors import InputError, UsageError, WeightsError
+from vitpose.core.errors import UsageError, WeightsError
 from vitpose.core.files import atomic_path
 from vitpose.models.convolutions import ConvStem
 from vitpose.models.detector import DetectorSpec, PersonNet
-from vitpose.weights.adapt import check_finite, check_same, check_types, shapes_of
+from vitpose.weights.adapt import check_finite, check_parts, check_same, check_types, shapes_of
 from vitpose.weights.catalog import packaged_file
-from vitpose.weights.checkpoint import ENTRY
+from vitpose.weights.checkpoint import DAMAGE, ENTRY
 from vitpose.weights.formats import RawWeights, read_weights
 from vitpose.weights.load import load_model
 from vitpose.weights.storage import to_half
@@ -112,9 +113,10 @@ def is_detector(path: str | Path) -> bool:
     """Say whether a file is a detector of ours, from its header alone."""
     try:
         with Path(path).open("rb") as file:
-            head = file.read(int.from_bytes(file.read(8), "little")) if Path(path).suffix == ".safetensors" else b""
+            size = min(int.from_bytes(file.read(8), "little"), Path(path).stat().st_size)
+            head = file.read(size) if Path(path).suffix == ".safetensors" else b""
         return bool(json.loads(json.loads(head)["__metadata__"][ENTRY])["schema"] == SCHEMA)
-    except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError):
+    except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError, RecursionError):
         return False
 
 
@@ -126,8 +128,11 @@ def load_detector(path: str | Path) -> LoadedDetector:
     """
     raw = read_weights(Path(path))
     spec, metadata = _described(raw)
+    check_parts({"blocks": spec.blocks, "units": sum(spec.depths)}, len(raw.tensors), str(path))
+    with torch.device("meta"):  # a file that does not fit is refused before memory is taken for what it says
+        expected = shapes_of(PersonNet(spec).state_dict())
+    check_same(shapes_of(raw.tensors), expected, str(path))
     net = PersonNet(spec)
-    check_same(shapes_of(raw.tensors), shapes_of(net.state_dict()), str(path))
     check_types(raw.tensors, str(path))
     state = {name: value.float() if value.is_floating_point() else value for name, value in raw.tensors.items()}
     check_finite(state, str(path))
@@ -148,7 +153,7 @@ def _described(raw: RawWeights) -> tuple[DetectorSpec, dict[str, Any]]:
                 f"{where} has schema version {plain['version']}, this vitpose reads up to {VERSION}: upgrade vitpose"
             )
         return DetectorSpec.from_dict(plain["spec"], where=where), dict(plain["metadata"])
-    except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
+    except DAMAGE as error:
         raise WeightsError(f"the description in {where} is damaged ({error}); get the file again") from error
 
 

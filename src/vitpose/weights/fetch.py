@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -19,10 +20,11 @@ from vitpose._version import __version__
 from vitpose.core.errors import WeightsError
 from vitpose.core.files import atomic_path
 from vitpose.core.hub import hub_is_reachable, is_offline
-from vitpose.weights.formats import file_sha256
+from vitpose.weights.formats import file_sha256, shard_names
+from vitpose.weights.huggingface import CONFIG, INDEX, OLD_WEIGHTS, WEIGHTS, read_config
 
-_WANTED: Final = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
 _CHUNK: Final = 1 << 20
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _HASH_IN_NAME: Final = re.compile(r"-([0-9a-f]{8,64})(?:_\d{8})?\.\w+$")
 
 
@@ -44,19 +46,49 @@ class Limits:
 def fetch_hub_folder(repo: str, revision: str | None = None) -> Path:
     """Return the local folder with configuration and weights of a hub repository, downloading what is missing.
 
+    The configuration comes first: of a repository with another kind of model nothing else is downloaded. Of the weights
+    only those that will be read are: safetensors where there are any, whole or in parts.
+
     Raises:
-        WeightsError: offline, no such repository, no access, or no such files.
+        WeightsError: offline, no such repository, no access, no such files, or another kind of model.
     """
     import huggingface_hub
 
+    local = not hub_is_reachable()
+
+    def get(name: str) -> Path:
+        return Path(huggingface_hub.hf_hub_download(repo, name, revision=revision, local_files_only=local))
+
+    wanted = CONFIG
     try:
-        return Path(
-            huggingface_hub.snapshot_download(
-                repo, revision=revision, allow_patterns=list(_WANTED), local_files_only=not hub_is_reachable()
-            )
-        )
+        folder = get(CONFIG).parent
+        # The weights that go with it, whatever happens there meanwhile; the hub's cache calls the folder by the commit.
+        revision = folder.name if _COMMIT.fullmatch(folder.name) else revision
+        read_config(folder)
+        wanted = f"{WEIGHTS}, {INDEX} or {OLD_WEIGHTS}"
+        weights = _first_there(get, (WEIGHTS, INDEX, OLD_WEIGHTS))
+        for name in shard_names(weights) if weights.name == INDEX else ():
+            wanted = name
+            get(name)
+    except WeightsError:
+        raise
     except Exception as error:  # the hub client has no common base: HTTP, file, validation and cache errors
-        raise WeightsError(_hub_message(repo, "config.json and model.safetensors", error)) from error
+        raise WeightsError(_hub_message(repo, wanted, error)) from error
+    return folder
+
+
+def _first_there(get: Callable[[str], Path], names: Sequence[str]) -> Path:
+    """Return the first file that a repository has; where it has none, the error is that of the first."""
+    from huggingface_hub import errors
+
+    first: Exception | None = None
+    for name in names:
+        try:
+            return get(name)
+        except errors.EntryNotFoundError as error:
+            first = first or error
+    assert first is not None
+    raise first
 
 
 def fetch_hub_file(repo: str, filename: str, revision: str | None = None, sha256: str = "") -> Path:

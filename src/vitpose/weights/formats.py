@@ -69,14 +69,23 @@ def read_shards(index: Path) -> RawWeights:
     Raises:
         WeightsError: the index is not one, or a shard is missing or damaged.
     """
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        shards = [read_weights(index.parent / Path(name).name) for name in names]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{index} is not a list of safetensors files ({error}); get the folder again") from error
+    shards = [read_weights(index.parent / name) for name in shard_names(index)]
     tensors = {name: tensor for shard in shards for name, tensor in shard.tensors.items()}
     digests = "".join(shard.sha256 for shard in shards)
     return RawWeights(tensors, index, hashlib.sha256(digests.encode()).hexdigest())
+
+
+def shard_names(index: Path) -> list[str]:
+    """Return the names of the files a ``*.safetensors.index.json`` lists, all in its folder.
+
+    Raises:
+        WeightsError: the index is not one.
+    """
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        return [Path(name).name for name in names]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"{index} is not a list of safetensors files ({error}); get the folder again") from error
 
 
 def file_sha256(path: Path) -> str:

@@ -23,7 +23,7 @@ from vitpose.core.skeleton import Skeleton, load_skeleton
 from vitpose.models.pixels import MEAN, STD
 from vitpose.models.pose import VitPose
 from vitpose.models.variants import BACKBONES, BackboneSpec, HeadSpec, ModelSpec
-from vitpose.weights.adapt import from_ours
+from vitpose.weights.adapt import from_ours, said_by
 from vitpose.weights.heads import KnownHead, head_for, skeleton_from_names
 from vitpose.weights.infer import Hints, Inferred, titled
 from vitpose.weights.keymaps import IGNORED
@@ -82,7 +82,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise WeightsError(f"{folder} holds no {CONFIG}, so it is not a model folder of transformers") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"cannot read {path}: {error}; get the folder again") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "vitpose" or not isinstance(config, dict):
@@ -106,17 +106,19 @@ def describe(config: Mapping[str, Any], tensors: Mapping[str, Tensor], hints: Hi
     plain = {**_MODEL, **config}
     try:
         backbone = {**_BACKBONE, **(plain.get("backbone_config") or {})}
-        spec_backbone, size = _backbone_spec(backbone, where)
+        with said_by(where):
+            spec_backbone, size = _backbone_spec(backbone, where)
         if plain["scale_factor"] != 4:
             raise WeightsError(f"{where} enlarges features {plain['scale_factor']} times; published models do 4 times")
         weight = tensors.get("head.conv.weight")
         if weight is None:
             raise WeightsError(f"{where} has no tensor head.conv.weight, so it has no head")
         known = _known_head(plain, len(weight), hints)
-        head = HeadSpec(**{**asdict(known.spec), "kind": "simple" if plain["use_simple_decoder"] else "classic"})
         name = hints.name or plain.get(_OWN_KEY, {}).get("name", "")
-        spec = titled(ModelSpec(name=name, backbone=spec_backbone, heads=(head,), input_size=size))
-    except (TypeError, ValueError, KeyError, AttributeError, InputError) as error:
+        with said_by(where):
+            head = HeadSpec(**{**asdict(known.spec), "kind": "simple" if plain["use_simple_decoder"] else "classic"})
+            spec = titled(ModelSpec(name=name, backbone=spec_backbone, heads=(head,), input_size=size))
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError, InputError) as error:
         raise WeightsError(f"the configuration in {where} does not make sense ({error}); get it again") from error
     return Inferred(spec, {head.dataset: known.skeleton}, known.assumptions, IGNORED["huggingface"], tensors)
 
@@ -127,7 +129,7 @@ def _backbone_spec(backbone: Mapping[str, Any], where: str) -> tuple[BackboneSpe
         if list(found) != list(value) if isinstance(value, list) else found != value:
             raise WeightsError(f"{where} has {field} = {backbone[field]!r}; published models have {value!r}")
     width, experts = int(backbone["hidden_size"]), int(backbone["num_experts"])
-    hidden = int(width * backbone["mlp_ratio"])
+    hidden = int(width * float(backbone["mlp_ratio"]))
     side = backbone["image_size"]
     size = Size(side, side) if isinstance(side, int) else Size(*side)
     drop_path = next((known.drop_path for known in BACKBONES.values() if known.width == width), 0.0)
@@ -150,7 +152,8 @@ def _known_head(config: Mapping[str, Any], keypoints: int, hints: Hints) -> Know
         return head_for(keypoints, hints.where, dataset=hints.dataset, skeleton=hints.skeleton)
     own = config.get(_OWN_KEY)
     if own is not None:
-        return KnownHead(HeadSpec(**own["head"]), Skeleton.from_dict(own["skeleton"], where=hints.where))
+        with said_by(hints.where):
+            return KnownHead(HeadSpec(**own["head"]), Skeleton.from_dict(own["skeleton"], where=hints.where))
     if int((config.get("backbone_config") or {}).get("num_experts", 1)) > 1 and hints.dataset not in (None, "coco"):
         raise UsageError(
             f"{hints.where} holds all experts but only the COCO head, as the ViTPose+ files of Hugging Face do, so it"

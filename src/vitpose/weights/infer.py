@@ -10,7 +10,8 @@ from torch import Tensor
 from vitpose.core.errors import WeightsError
 from vitpose.core.geometry import Size
 from vitpose.core.skeleton import Skeleton, load_skeleton
-from vitpose.models.variants import BACKBONES, PLUS_HEADS, BackboneSpec, HeadSpec, ModelSpec, published_specs
+from vitpose.models.variants import BACKBONES, LARGEST, PLUS_HEADS, BackboneSpec, HeadSpec, ModelSpec, published_specs
+from vitpose.weights.adapt import said_by
 from vitpose.weights.heads import SHARED_ORDER, KnownHead, head_for
 from vitpose.weights.keymaps import (
     IGNORED,
@@ -80,14 +81,15 @@ def infer_model(tensors: Mapping[str, Tensor], layout: Layout, hints: Hints) -> 
         )
     shapes = [_shape(tensors, first_name(layout, "out", slot=slot), 4, hints.where) for slot in range(slots)]
     known = _heads([shape[0] for shape in shapes], backbone.experts, hints)
-    heads = tuple(
-        replace(
-            head.spec,
-            kind=head_kind(layout, tensors, slot),
-            deconv_width=_deconv_width(tensors, layout, slot, head.spec.deconv_width),
+    with said_by(hints.where):
+        heads = tuple(
+            replace(
+                head.spec,
+                kind=head_kind(layout, tensors, slot),
+                deconv_width=_deconv_width(tensors, layout, slot, hints.where) or head.spec.deconv_width,
+            )
+            for slot, head in enumerate(known)
         )
-        for slot, head in enumerate(known)
-    )
     size, size_notes = _input_size(tensors, layout, hints)
     spec = ModelSpec(name=hints.name, backbone=backbone, heads=heads, input_size=size)
     notes = [*assumed, *(words for head in known for words in head.assumptions), *size_notes]
@@ -127,13 +129,14 @@ def _backbone(tensors: Mapping[str, Tensor], layout: Layout, where: str) -> tupl
     shared = _shape(tensors, first_name(layout, "ffn.fc2"), 2, where)[0]
     experts, expert_width = _experts(tensors, layout, where)
     leftovers = experts > 0 and shared == width
-    spec = replace(
-        published,
-        depth=depth,
-        hidden=published.hidden if hidden == published.hidden_width else hidden,
-        experts=0 if leftovers else experts,
-        expert_width=0 if leftovers else expert_width,
-    )
+    with said_by(where):
+        spec = replace(
+            published,
+            depth=depth,
+            hidden=published.hidden if hidden == published.hidden_width else hidden,
+            experts=0 if leftovers else experts,
+            expert_width=0 if leftovers else expert_width,
+        )
     notes = []
     if depth != published.depth:
         notes.append(f"it has {depth} blocks, though a model this wide was published with {published.depth}")
@@ -173,9 +176,10 @@ def _heads(counts: list[int], experts: int, hints: Hints) -> list[KnownHead]:
     return [replace(known[0], assumptions=(words,)), *known[1:]]
 
 
-def _deconv_width(tensors: Mapping[str, Tensor], layout: Layout, slot: int, default: int) -> int:
+def _deconv_width(tensors: Mapping[str, Tensor], layout: Layout, slot: int, where: str) -> int:
+    """Return the channels of a head's deconvolutions; 0 when it has none."""
     name = first_name(layout, "deconv1", slot=slot)
-    return tensors[name].shape[1] if name is not None and name in tensors else default
+    return _shape(tensors, name, 4, where)[1] if name in tensors else 0
 
 
 def _cut_heads(
@@ -197,29 +201,41 @@ def token_grid(rows: int) -> tuple[Size, bool] | None:
     """Return the token grid that ``rows`` position embeddings stand for, and whether row 0 belongs to no token.
 
     Published pose models have sides in the proportion 4 : 3, so tokens = 12 k^2; pre-training uses squares. The four
-    cases exclude each other for all published sizes.
+    cases exclude each other for all published sizes; of several the first counts.
     """
+    return next(iter(_token_grids(rows)), None)
+
+
+def _token_grids(rows: int) -> list[tuple[Size, bool]]:
+    found = []
     for tokens, extra in ((rows - 1, True), (rows, False)):
         step, side = math.isqrt(max(tokens, 0) // 12), math.isqrt(max(tokens, 0))
         if step and tokens == 12 * step * step:
-            return Size(4 * step, 3 * step), extra
+            found.append((Size(4 * step, 3 * step), extra))
         if side and tokens == side * side:
-            return Size(side, side), extra
-    return None
+            found.append((Size(side, side), extra))
+    return found
 
 
 def _input_size(tensors: Mapping[str, Tensor], layout: Layout, hints: Hints) -> tuple[Size, list[str]]:
-    """Return the input size that the number of position embeddings stands for."""
+    """Return the input size that the number of position embeddings stands for.
+
+    Other sizes have as many tokens, so what the caller wants decides between the usual ones only, and counts by itself
+    where there is none.
+    """
     rows = _shape(tensors, first_name(layout, "pos_embed", ""), 3, hints.where)[1]
     given = hints.input_size
-    if given is not None and rows - (given[0] // _PATCH) * (given[1] // _PATCH) in (0, 1):
+    sizes = [Size(_PATCH * grid.height, _PATCH * grid.width) for grid, _ in _token_grids(rows)]
+    sizes = [size for size in sizes if max(size) <= LARGEST]
+    if given is not None and given in sizes:
+        return given, []
+    if given is not None and not sizes and rows - (given[0] // _PATCH) * (given[1] // _PATCH) in (0, 1):
         return Size(*given), []
-    found = token_grid(rows)
-    if found is None:
+    if not sizes:
         raise WeightsError(
             f"{hints.where} has {rows} position embeddings, which fit no known input size; pass input_size=..."
         )
-    size = Size(*(side * _PATCH for side in found[0]))
+    size = sizes[0]
     sure = size == (256, 192)
     return size, [] if sure else [
         f"assumed input size {size.height}x{size.width} because of {rows} position embeddings"

@@ -96,7 +96,7 @@ LEFTOVERS: Final = (
 )
 """Also left out of per-dataset files: the original ``model_split.py`` fails to remove them from some."""
 
-_BLOCK_NUMBER: Final = re.compile(r"(?:^|\.)(?:blocks|layer|layers)\.(\d+)\.")
+_BLOCK_NUMBER: Final = re.compile(r"(?:^|\.)(?:blocks|layer|layers)\.(\d{1,9})\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +181,12 @@ def detect(keys: Collection[str]) -> Layout | None:
 
 
 def depth_of(keys: Collection[str]) -> int:
-    """Return one more than the highest block number in ``keys``; 0 when there are no blocks."""
-    return max((int(found[1]) + 1 for key in keys if (found := _BLOCK_NUMBER.search(key))), default=0)
+    """Return one more than the highest block number in ``keys``; 0 when there are no blocks.
+
+    A number that not even one tensor a block would lead up to is none: its key is one that nobody expects.
+    """
+    numbers = (int(found[1]) for key in keys if (found := _BLOCK_NUMBER.search(key)))
+    return max((number + 1 for number in numbers if number < len(keys)), default=0)
 
 
 def head_slots(layout: Layout, keys: Collection[str]) -> int:

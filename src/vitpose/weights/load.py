@@ -5,6 +5,7 @@ counts; what it does not say comes from the catalogue, then from the caller, the
 down and logged once. Nothing is guessed from names of files.
 """
 
+import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from vitpose.core.geometry import Size
 from vitpose.core.skeleton import Skeleton, load_skeleton
 from vitpose.models.pose import VitPose, build_from_state
 from vitpose.models.variants import ModelSpec
-from vitpose.weights.adapt import to_ours
+from vitpose.weights.adapt import said_by, to_ours
 from vitpose.weights.checkpoint import is_checkpoint, parse_checkpoint
 from vitpose.weights.formats import RawWeights, listed, read_shards, read_weights
 from vitpose.weights.heads import head_for
@@ -72,7 +73,8 @@ def load_model(
         source: catalogue id or alias, hub repository, folder or file.
         dataset: what the only head was trained on where the file does not say; where it does, which head comes first.
         skeleton: what the keypoints of the only head are: a built-in name, a TOML file or an object.
-        input_size: crop size in pixels; position embeddings of another size are resized.
+        input_size: crop size in pixels; position embeddings of another size are resized. Where a file of an unusual
+            size does not say which, its own.
         spec: what the file holds, where it cannot be told from the tensors; for a backbone from masked pre-training,
             the model to build on it.
         device: where the model goes.
@@ -150,7 +152,9 @@ def _read(where: Located, asked: Asked) -> Parts:
     else:
         found = _infer(raw, layout, where, asked)
     _check_skeleton(found.spec, asked.skeleton, str(where.path))
-    adapted = to_ours(found.tensors, layout, found.spec, str(where.path), found.ignored)
+    # A spec that cannot be built is the file's fault, unless the caller gave it.
+    with said_by(str(where.path)) if asked.spec is None else contextlib.nullcontext():
+        adapted = to_ours(found.tensors, layout, found.spec, str(where.path), found.ignored)
     return Parts(
         spec=found.spec,
         state=adapted.state,

@@ -7,8 +7,9 @@ from typing import Final
 
 from vitpose.core.errors import UsageError, WeightsError
 from vitpose.models.variants import HeadSpec
-from vitpose.weights.catalog import find_model, list_models, packaged_file, weights_cache
+from vitpose.weights.catalog import PACKAGED_NAME, find_model, list_models, packaged_file, weights_cache
 from vitpose.weights.fetch import check_hash, fetch_hub_file, fetch_hub_folder, fetch_url
+from vitpose.weights.huggingface import INDEX, OLD_WEIGHTS, WEIGHTS
 from vitpose.weights.rows import CheckpointRow
 
 _HUB_ID: Final = re.compile(r"[\w.-]+/[\w.-]+")
@@ -35,13 +36,16 @@ class Located:
 def locate(source: str | Path) -> Located:
     """Find weights: a file, folder or run that is there, else a name of the catalogue, else a repository of the hub.
 
+    A folder without weights does not stand in the way of a name of the catalogue, and none in that of ``embedded``;
+    a ``Path`` is never a name.
+
     Raises:
         WeightsError: the file is not there, or cannot be downloaded; what to do by hand is said.
         UsageError: nothing is called that; the nearest name is given.
     """
     text = str(source)
     path = Path(source).expanduser()
-    if path.exists():
+    if path.exists() and (isinstance(source, Path) or names_path(text)):
         return Located(path=_of_run(path), source=text)
     try:
         row = find_model(text)
@@ -55,6 +59,20 @@ def locate(source: str | Path) -> Located:
         return Located(path=fetch_hub_folder(text), source=text, name=path.name)
     except WeightsError as error:
         raise WeightsError(f"there is no folder {text} here, and {error}") from error
+
+
+def names_path(text: str) -> bool:
+    """Return whether a name stands for what lies on this disk, and not for a checkpoint of the catalogue."""
+    path = Path(text).expanduser()
+    if not path.is_dir():
+        return path.exists()
+    try:
+        find_model(text)
+    except UsageError:
+        return True
+    if text.lower() == PACKAGED_NAME:
+        return False
+    return _of_run(path) != path or any((path / name).is_file() for name in (WEIGHTS, INDEX, OLD_WEIGHTS))
 
 
 def _of_run(path: Path) -> Path:
