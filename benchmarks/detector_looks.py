@@ -27,16 +27,19 @@ from vitpose.metrics.detection import Truth, score_boxes
 from vitpose.training.detector_labels import LabelledPicture, read_pictures
 from vitpose.weights.detector import load_detector, packaged_detector
 
-PLAIN, TURNED, FINER, LARGE = Look(), Look(mirrored=True), Look(scale=1.25), Look(scale=1.5)
+PLAIN, TURNED, LARGE = Look(), Look(mirrored=True), Look(scale=1.5)
+FINER, FINER_TURNED = Look(scale=1.25), Look(scale=1.25, mirrored=True)
 SETS = {
     "1": (PLAIN,),
     "1 mirrored": (TURNED,),
-    "1.5": (LARGE,),
+    "1.25": (FINER,),
     "1, 1 mirrored": (PLAIN, TURNED),
-    "1, 1.5": (PLAIN, LARGE),
+    "1 mirrored, 1.25": (TURNED, FINER),
+    "1, 1.25 mirrored": (PLAIN, FINER_TURNED),
+    "1.25, 1.25 mirrored": (FINER, FINER_TURNED),
     "1 mirrored, 1.5": (TURNED, LARGE),
-    "1, 1 mirrored, 1.5": (PLAIN, TURNED, LARGE),
     "1 mirrored, 1.25, 1.5": (TURNED, FINER, LARGE),
+    "1, 1 mirrored, 1.25, 1.25 mirrored": (PLAIN, TURNED, FINER, FINER_TURNED),
 }
 """Sets of looks by the factors on the side the network was trained for."""
 

@@ -226,6 +226,6 @@ pictures of COCO, 65 people of Leeds Sports Pose and 77 pictures without people,
 of these sets state no licence: research use.
 
 Little data: expect failures on rare poses, heavy occlusion, groups, and people below a fifth of the picture's height.
-Seen in the photographs behind the sheet: a vase of flowers and a hand that holds a telephone taken for people, a woman
-bent over sheep found and her pose wrong, limbs of half-length portraits made up, bride and groom sharing one pose.
+Seen in the photographs behind the sheet: a hand that holds a telephone taken for a person, a man in a dark kitchen not
+found, a woman bent over sheep found and her pose wrong, limbs of half-length portraits made up.
 Left and right of the athletes' labels are sometimes swapped in the source."""

@@ -39,16 +39,21 @@ SLOW = DetectorConfig(
     parts=0.5,
     save_every=50,
 )
+# Its first stages are the stem of the pose model of `small_machine`: with `--initial`, they know people already.
+WIDE = replace(SLOW, spec=replace(SLOW.spec, widths=(48, 96, 192, 256), depths=(1, 3, 4, 1)))
 RECIPES = {
     "gpu": DetectorConfig(),
     "cpu": SLOW,
-    # Its first stages are the stem of the pose model of `small_machine`: with `--initial`, they know people already.
-    "cpu-wide": replace(SLOW, spec=replace(SLOW.spec, widths=(48, 96, 192, 256), depths=(1, 3, 4, 1))),
+    "cpu-wide": WIDE,
+    # Goes on from one of the above (`--initial`), on larger pictures.
+    "cpu-larger": replace(
+        WIDE, spec=replace(WIDE.spec, side=320), optim=replace(WIDE.optim, lr=1e-3), growth=((0.4, 256),)
+    ),
 }
 """Settings by what is at hand."""
 
 _SMALLER = PictureLaw(scale=(0.6, 1.7), mosaic=0.25)
-LAWS = {"gpu": PictureLaw(), "cpu": _SMALLER, "cpu-wide": _SMALLER}
+LAWS = {"gpu": PictureLaw(), "cpu": _SMALLER, "cpu-wide": _SMALLER, "cpu-larger": _SMALLER}
 """How pictures are varied in each."""
 
 LOWEST = 0.02

@@ -98,6 +98,17 @@ def test_a_known_length_gives_metres(tmp_path: Path, moving: np.ndarray) -> None
     assert f"{0.4 / span:.5f} m a pixel" in text
 
 
+def test_who_is_hardly_seen_is_named(tmp_path: Path, moving: np.ndarray, caplog: pytest.LogCaptureFixture) -> None:
+    path = film(tmp_path / "a.jsonl", moving)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines[:4]:
+        line["people"][0]["track_id"] = 9
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    found = measure_film(path, tmp_path / "a")
+    assert [person.series.track_id for person in found.people] == [1]
+    assert "1 of 2 people are not measured, for they are seen in fewer than 5 frames: ids 9" in caplog.text
+
+
 def test_rules_are_read() -> None:
     assert parse_postures(["squat:left_knee_flexion=70..140", "squat:right_knee_flexion=70..140"]) == {
         "squat": {"left_knee_flexion": (70.0, 140.0), "right_knee_flexion": (70.0, 140.0)}
@@ -105,7 +116,9 @@ def test_rules_are_read() -> None:
     assert parse_length("left_hip, left_knee=0.45") == KnownLength(first="left_hip", second="left_knee", metres=0.45)
 
 
-@pytest.mark.parametrize("text", ["", "squat", "squat:knee", "squat:knee=1", "squat:knee=a..b", ":knee=1..2"])
+@pytest.mark.parametrize(
+    "text", ["", "squat", "squat:knee", "squat:knee=1", "squat:knee=a..b", ":knee=1..2", "squat:knee=9..2"]
+)
 def test_broken_posture_rules(text: str) -> None:
     with pytest.raises(UsageError, match="posture"):
         parse_postures([text])

@@ -4,10 +4,11 @@ import math
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vitpose.cli.alternative import embedded_instead
 from vitpose.cli.progress import Reporter, count
 from vitpose.cli.values import numbers
 from vitpose.core.errors import InputError, UsageError
@@ -131,7 +132,6 @@ def predict(
     span = _seconds(start, "--start"), None if end is None else _seconds(end, "--end"), stride
     sizes = Options(scales=numbers(scales, "--scales")).scales
     # Slow imports come after the arguments are known to be sound.
-    from vitpose.pipeline.assemble import load
     from vitpose.pipeline.predict import predict_sources
     from vitpose.pipeline.summary import Listeners
 
@@ -140,9 +140,9 @@ def predict(
     wanted = [name.strip() for name in classes.split(",")] if classes else None
     given = None if boxes is None else _given(boxes, wanted, box_threshold, found)
     video = _video(purpose, live, span, films, fps, detect_every=detect_every, resume=resume)
-    estimator = load(
+    estimator = _loaded(
         purpose.model or DEFAULT_MODEL,
-        dataset=dataset,
+        dataset,
         skeleton=skeleton,
         detector=None if given is not None else detector,
         engine=engine,
@@ -173,6 +173,13 @@ def predict(
         )
     summary.failures[:0] = missing
     _finish(summary, out if purpose.formats else None)
+
+
+def _loaded(model: str, dataset: str | None, **choices: Any) -> "PoseEstimator":
+    from vitpose.pipeline.assemble import load
+
+    with embedded_instead(model, dataset):
+        return load(model, dataset=dataset, **choices)
 
 
 def _report_missing(missing: "list[Failure]", *, as_json: bool) -> None:

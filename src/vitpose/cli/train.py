@@ -2,12 +2,14 @@
 
 import os
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitpose.core.errors import UsageError, WeightsError
+from vitpose.cli.alternative import embedded_instead
+from vitpose.core.errors import UsageError
 
 if TYPE_CHECKING:
     from vitpose.training.config import RunConfig
@@ -95,18 +97,11 @@ def _planned(
     data: Path | None, model: str | None, annotations: Path | None, out: Path, changes: tuple[str, ...]
 ) -> "Plan":
     from vitpose.training.finetune import plan_finetuning
-    from vitpose.weights.catalog import find_model, is_on_disk
 
     if data is None:
         raise UsageError("finetune needs --data FOLDER with pictures and a COCO JSON")
-    try:
+    with embedded_instead(_START) if model is None else nullcontext():
         plan = plan_finetuning(data, out, model=model or _START, annotations=annotations, changes=changes)
-    except WeightsError as error:
-        if model is not None or is_on_disk(find_model("embedded")) is None:
-            raise
-        raise WeightsError(
-            f"{error}; or start from the small model that comes with the package: --model embedded"
-        ) from error
     for note in plan.notes:
         typer.echo(note, err=True)
     return plan

@@ -1,5 +1,6 @@
 """Everything that is measured of one tracked person, in one place."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -25,6 +26,10 @@ from vitpose.motion.repetitions import Repetition, count_repetitions
 from vitpose.motion.series import TrackSeries, series_from_poses
 from vitpose.motion.settings import SmoothingSettings
 from vitpose.motion.smooth import smooth
+
+log = logging.getLogger(__name__)
+
+_NAMED = 10
 
 MIN_ROWS = 5
 """A person seen in fewer frames has no motion to speak of."""
@@ -99,7 +104,17 @@ def analyse(
     if settings.repetitions and settings.repetitions not in names:
         raise UsageError(f"no angle {settings.repetitions!r} to count{nearest(settings.repetitions, names)}")
     times = np.asarray(times_s, dtype=np.float64)
-    tracks = [one for one in series_from_poses(frames, times_s) if len(one) >= MIN_ROWS]
+    everybody = series_from_poses(frames, times_s)
+    tracks = [one for one in everybody if len(one) >= MIN_ROWS]
+    short = [str(one.track_id) for one in everybody if len(one) < MIN_ROWS]
+    if short:
+        log.warning(
+            "%d of %d people are not measured, for they are seen in fewer than %d frames: ids %s",
+            len(short),
+            len(everybody),
+            MIN_ROWS,
+            ", ".join(short[:_NAMED]) + " …" * (len(short) > _NAMED),
+        )
     return [_person(one, times, specs, settings) for one in tracks]
 
 

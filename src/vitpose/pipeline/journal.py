@@ -34,7 +34,10 @@ _ENDS = 65_536
 _IN_WORDS = dict.fromkeys(
     ("source.bytes", "source.ends_sha256", "source.frames", "source.size"),
     "the run was begun with another film, or the file has changed since",
-) | {"options.overlay": "the run was begun with other formats: with and without 'overlay' are different runs"}
+) | {
+    "options.overlay": "the run was begun with other formats, and until it is complete it stays with, or without,"
+    " 'overlay' (once it is, formats can be added)"
+}
 """What is said of differences whose names tell a user nothing."""
 
 

@@ -126,9 +126,10 @@ def parse_postures(texts: list[str]) -> Mapping[str, Mapping[str, tuple[float, f
             found.setdefault(name, {})[angle] = (float(low), float(high))
         except ValueError:
             dots = ""
-        if not (name and colon and equals and dots):
+        if not (name and colon and equals and dots) or not found[name][angle][0] < found[name][angle][1]:
             raise UsageError(
-                f"--posture {text!r}: write NAME:ANGLE=LOW..HIGH, for instance squat:left_knee_flexion=70..140"
+                f"--posture {text!r}: write NAME:ANGLE=LOW..HIGH, for instance squat:left_knee_flexion=70..140,"
+                " the lower limit first"
             )
     return found
 

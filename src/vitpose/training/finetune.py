@@ -148,6 +148,10 @@ def find_labels(folder: Path) -> Labels:
     return Labels(named[0], validation[0] if validation else None)
 
 
+EVALUATIONS, PATIENCE = 20, 7
+"""How often a run is evaluated, and how many evaluations without gain, a third of them, end it."""
+
+
 def epochs_for(people: int, batch_size: int) -> int:
     """Return the number of epochs for a set: 8 for small ones, 5 to 20,000 people, 3 above.
 
@@ -201,11 +205,13 @@ def _config(name: str, model: str, spec: ModelSpec, skeleton: Path, labels: Labe
         data=DataConfig(train=(_set(labels.train),), validation=validation, holdout=held, workers=2),
         # The learning rate of the papers, scaled with the square root of the batch (512 there).
         optim=OptimConfig(lr=5e-4 * math.sqrt(batch / 512), layer_decay=0.75, ema=0.99),
-        schedule=ScheduleConfig(
-            kind="cosine", epochs=epochs, warmup_steps=100, milestones=(), patience=max(5, math.ceil(epochs / 5))
-        ),
+        schedule=ScheduleConfig(kind="cosine", epochs=epochs, warmup_steps=100, milestones=(), patience=PATIENCE),
         loop=LoopConfig(
-            batch_size=batch, precision="bf16", evaluate_every=max(1, epochs // 20), save_every=200, log_every=20
+            batch_size=batch,
+            precision="bf16",
+            evaluate_every=max(1, epochs // EVALUATIONS),
+            save_every=200,
+            log_every=20,
         ),
     )
 
