@@ -15,6 +15,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from vitpose.core.coco import ANIMALS
 from vitpose.core.poses import Poses
 from vitpose.core.skeleton import Skeleton
 
@@ -84,8 +85,6 @@ _RISE_FROM_ONE_MM, _GUESSED_FROM_ONE_MM = 100, 400
 """The same from one shoulder, when it is not known on which side of it the head is."""
 
 _ANIMAL_SKELETONS = frozenset({"animalpose20", "ap10k17", "atrw15", "horse22", "macaque17"})
-_ANIMAL_LABELS = frozenset({"bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe"})
-"""The animals of COCO's detectors."""
 
 
 def face_regions(poses: Poses, *, animals: bool = False) -> Floats:
@@ -107,7 +106,7 @@ def face_regions(poses: Poses, *, animals: bool = False) -> Floats:
     layout = _layout(poses.skeleton)
     found: list[Ellipse] = []
     for person in () if layout.hand else range(len(poses)):
-        beast = poses.skeleton.name in _ANIMAL_SKELETONS or poses.labels[person] in _ANIMAL_LABELS
+        beast = poses.skeleton.name in _ANIMAL_SKELETONS or poses.labels[person] in ANIMALS
         if animals or not beast:
             if not layout.has_head:
                 _warn(poses.skeleton)
