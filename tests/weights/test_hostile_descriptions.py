@@ -1,6 +1,8 @@
 """What files say about themselves is checked before anything is built: ordinary errors, at once, in little memory."""
 
 import json
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -208,3 +210,22 @@ def test_detectors(tmp_path: Path, values: dict[str, object], message: str) -> N
     save_file(load_file(path), path, {"vitpose": json.dumps(header)})
     with pytest.raises(WeightsError, match=message):
         load_detector(path)
+
+
+def test_sketching_a_network_loads_nothing_slow() -> None:
+    """Sizes are checked on a sketch of the network; PyTorch would load hundreds of modules for some of its operations."""
+    code = """
+import sys, tempfile
+from pathlib import Path
+from vitpose.models.detector import DetectorSpec, PersonNet
+from vitpose.weights.detector import load_detector, save_detector
+spec = DetectorSpec(side=64, widths=(8, 8, 16, 16), depths=(0, 0, 1, 0), blocks=1, heads=2, neck=8)
+with tempfile.TemporaryDirectory() as folder:
+    path = Path(folder, "detector.safetensors")
+    save_detector(path, PersonNet(spec))
+    before = set(sys.modules)
+    load_detector(path)
+    print(len(set(sys.modules) - before))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 50

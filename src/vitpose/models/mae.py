@@ -193,8 +193,11 @@ def sine_positions(width: int, grid: Size) -> Tensor:
     """
     if width % 4:
         raise UsageError(f"sine positions need a width that is a multiple of 4, not {width}")
-    rates = 10_000 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
-    rows, columns = torch.meshgrid(torch.arange(grid.height), torch.arange(grid.width), indexing="ij")
+    # On the CPU even where a network is only sketched (device "meta"): sketching `arange` has PyTorch load its reference
+    # implementations, which takes a second and more.
+    with torch.device("cpu"):
+        rates = 10_000 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+        rows, columns = torch.meshgrid(torch.arange(grid.height), torch.arange(grid.width), indexing="ij")
     angles = [place.flatten()[:, None] * rates for place in (columns, rows)]
     return torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], dim=1)[None].float()
 
