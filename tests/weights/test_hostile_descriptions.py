@@ -213,7 +213,7 @@ def test_detectors(tmp_path: Path, values: dict[str, object], message: str) -> N
 
 
 def test_sketching_a_network_loads_nothing_slow() -> None:
-    """Sizes are checked on a sketch of the network; PyTorch would load hundreds of modules for some of its operations."""
+    """Sizes are checked on a sketch of the network; PyTorch would load hundreds of modules for some operations."""
     code = """
 import sys, tempfile
 from pathlib import Path

@@ -193,8 +193,8 @@ def sine_positions(width: int, grid: Size) -> Tensor:
     """
     if width % 4:
         raise UsageError(f"sine positions need a width that is a multiple of 4, not {width}")
-    # On the CPU even where a network is only sketched (device "meta"): sketching `arange` has PyTorch load its reference
-    # implementations, which takes a second and more.
+    # On the CPU even where a network is only sketched (device "meta"): sketching `arange` has PyTorch load its
+    # reference implementations, which takes a second and more.
     with torch.device("cpu"):
         rates = 10_000 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
         rows, columns = torch.meshgrid(torch.arange(grid.height), torch.arange(grid.width), indexing="ij")
