@@ -228,7 +228,8 @@ def test_coco_category_counts_edges_from_one():
     assert {place for edge in horse["skeleton"] for place in edge} == set(range(1, 18))
 
 
-names = st.lists(st.from_regex(r"[a-z]{1,8}", fullmatch=True), min_size=1, max_size=12, unique=True)
+# Without l and r, which by themselves say a side that then has to stand among the mirror pairs.
+names = st.lists(st.from_regex(r"[a-km-qs-z]{1,8}", fullmatch=True), min_size=1, max_size=12, unique=True)
 
 
 @given(names, st.data())
