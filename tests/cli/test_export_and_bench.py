@@ -104,9 +104,9 @@ def test_where_an_export_goes_is_tried_before_people_are_looked_for(folder, monk
 
 
 def test_an_export_replaces_another_export_and_nothing_else(folder):
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
-    pytest.importorskip("openvino")
+    pytest.importorskip("onnxruntime", reason="the extras `onnx` and `openvino` are not installed")
+    pytest.importorskip("onnxscript", reason="the extras `onnx` and `openvino` are not installed")
+    pytest.importorskip("openvino", reason="the extras `onnx` and `openvino` are not installed")
     shared = ["export", "tiny.safetensors", "--images", "photos", "--detector", "whole"]
     for target in ("onnx", "xml"):
         place = folder / f"model.{target}"

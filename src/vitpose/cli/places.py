@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from vitpose.core.errors import UsageError
+from vitpose.core.files import file_identity
 
 
 def refuse_inputs(places: Mapping[str, Path | None], inputs: Iterable[str | Path | None]) -> None:
@@ -16,10 +17,14 @@ def refuse_inputs(places: Mapping[str, Path | None], inputs: Iterable[str | Path
     Raises:
         UsageError: a place is one of the inputs, whatever path leads to it.
     """
-    taken = {name: (place, identity) for name, place in places.items() if (identity := _identity(place)) is not None}
+    taken = {
+        name: (place, identity)
+        for name, place in places.items()
+        if place is not None and (identity := file_identity(place)) is not None
+    }
     if not taken:
         return
-    read = {_identity(path) for one in inputs if one is not None for path in _files(Path(one))}
+    read = {file_identity(path) for one in inputs if one is not None for path in _files(Path(one))}
     for name, (place, identity) in taken.items():
         if identity in read:
             raise UsageError(f"{name} {place} is read by this command and would be written over: give another name")
@@ -56,12 +61,3 @@ def _files(path: Path) -> Iterator[Path]:
             yield from path.iterdir()
     except (OSError, ValueError, RuntimeError):
         return
-
-
-def _identity(path: Path | None) -> tuple[int, int] | None:
-    """Return what a file is; None for what is none."""
-    try:
-        found = None if path is None else path.stat()
-    except (OSError, ValueError):
-        return None
-    return None if found is None else (found.st_dev, found.st_ino)

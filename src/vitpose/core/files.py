@@ -201,6 +201,15 @@ def _unlock(descriptor: int) -> None:
             msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 
 
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Return what a file is, whatever path leads to it; None for what is none, or nobody can tell."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
+
+
 def check_place(path: Path) -> None:
     """Refuse a place where no file can be written, before the work that leads to it; nothing is left there.
 

@@ -135,7 +135,7 @@ class AutoEngine:
                 self._held -= 1
                 if borrowed is not None and self._engine is borrowed:
                     self._engine, self._chosen = before
-            if borrowed is not None and borrowed is not self._eager:
+            if borrowed is not None:
                 borrowed.close()
 
     def resident(self) -> Resident | None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from vitpose.core.errors import MissingExtraError, UsageError, VitPoseError
 from vitpose.core.extras import require
+from vitpose.core.files import file_identity
 from vitpose.core.poses import SCHEMA
 from vitpose.formats.coco_video import COCO_ENDING, DESCRIPTION
 from vitpose.formats.film_tables import FILM_TABLE
@@ -49,7 +50,7 @@ class Claim:
         Args:
             sources: files and addresses; a file is known by what it is, whatever path leads to it.
         """
-        self._sources = {identity for source in sources if (identity := _identity(Path(source))) is not None}
+        self._sources = {identity for source in sources if (identity := file_identity(Path(source))) is not None}
 
     def picture(self, out: Path, name: str, formats: Sequence[str]) -> None:
         """Claim the files of one picture."""
@@ -117,7 +118,7 @@ class Claim:
         try:
             if not (path.exists() or path.is_symlink()):
                 return
-            if _identity(path) in self._sources:
+            if file_identity(path) in self._sources:
                 raise UsageError(f"{path} is a source and would be overwritten: choose another folder with --out")
             ours = path.is_file() and (not path.stat().st_size or rule(path))
         except OSError as error:
@@ -127,15 +128,6 @@ class Claim:
             ) from error
         if not ours:
             raise _somebodys(path)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what a file is, whatever path leads to it; None for what is none."""
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _somebodys(path: Path) -> UsageError:
